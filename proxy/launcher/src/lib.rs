@@ -1,0 +1,1 @@
+//! `hotspare launcher`: starts a Node-RED, watches it, and lets its flows run only under a lease.

@@ -1,0 +1,1 @@
+//! hotspare: hot-spare failover for Node-RED that loses nothing.

@@ -1,0 +1,2 @@
+//! The `hotspare` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Messages between a launcher and the controllers, and between the launchers of a pair.
