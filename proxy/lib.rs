@@ -1,1 +1,7 @@
 //! hotspare: hot-spare failover for Node-RED that loses nothing.
+//!
+//! Bird's eye view and code map: `ARCHITECTURE.md`.
+
+pub mod driver;
+pub mod http;
+pub mod store;

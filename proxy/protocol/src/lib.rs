@@ -1,1 +1,23 @@
-//! Messages between a launcher and the controllers, and between the launchers of a pair.
+//! Between a launcher and the controllers, and between the launchers of a pair: the wire.
+//!
+//! Owns the encoding of [`hotspare_decide::message`] (one JSON text frame a message), its version and size
+//! limits, and how both ends authenticate. Never opens a socket and never decides anything: the controller's
+//! end is `proxy/link`, the launcher's end is `proxy/launcher`.
+//!
+//! Compatibility: an unknown field is ignored, an unknown kind of message is skipped and counted, an unknown
+//! [`VERSION`] is refused with a reason.
+
+mod auth;
+
+pub use auth::{SECRET_BYTES, Secret, peer_secret, same_secret};
+
+/// Path on the controller's link listener to which a launcher opens its websocket.
+pub const LINK_PATH: &str = "/v1/link";
+/// Path on the controller's link listener that takes the exit receipt of a killed launcher's undertaker.
+pub const RECEIPT_PATH: &str = "/v1/receipt";
+/// Path on a launcher's admin listener where its peer asks for a promise.
+pub const PROMISE_PATH: &str = "/hotspare/v1/promise";
+/// Request header that names the instance a launcher belongs to.
+pub const INSTANCE_HEADER: &str = "x-hotspare-instance";
+/// Request header that names the member a launcher stands beside.
+pub const MEMBER_HEADER: &str = "x-hotspare-member";

@@ -1,0 +1,73 @@
+//! Drivers: how a member is observed, started and fenced when it has no lease and no link of its own.
+//!
+//! One file a kind: `node_red.rs` (bare Node-RED), `flowfuse.rs` (FlowFuse's nr-launcher, unchanged), `plain.rs`
+//! (other software, no flows). A member with `hotspare launcher` needs none: its link (`proxy/link`) speaks.
+//!
+//! A driver compares what it is told with what is so. It returns `Ok` only for a fact, and an error for all
+//! else: "no answer" is [`Flows::Unknown`], and never counts as stopped.
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// A boxed future, so that drivers can be kept behind one trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Whether a member's flows run, as far as can be known from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flows {
+    /// They were seen to run.
+    Running,
+    /// Certainly none runs; Node-RED is up, or its process is gone (then `up` of [`Seen`] is false).
+    Stopped,
+    /// Not known, and why: no answer, or answers that contradict one another.
+    Unknown(String),
+}
+
+/// One look at a member.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// What its flows do.
+    pub flows: Flows,
+    /// Whether the Node-RED process answers.
+    pub up: bool,
+    /// `Ok` if the member could take over now, else why not.
+    pub ready: Result<(), String>,
+    /// Node-RED's version, where the kind tells it.
+    pub node_red: Option<String>,
+    /// The flows' revision, where the kind tells it.
+    pub revision: Option<String>,
+}
+
+/// How a fence was made certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certain {
+    /// The flows were stopped and were seen to be stopped.
+    FlowsStopped,
+    /// The process is gone.
+    ProcessGone,
+    /// There are no flows to stop.
+    NothingToFence,
+}
+
+/// Why a driver could not do, or could not confirm, what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct DriverError(pub String);
+
+/// What the engine asks of a member that has no link.
+pub trait Driver: Send + Sync {
+    /// The word for it in the configuration.
+    fn kind(&self) -> &'static str;
+
+    /// Looks at the member now. Never changes anything.
+    fn observe(&self) -> BoxFuture<'_, Seen>;
+
+    /// Starts the flows; `Ok` only when they were seen to run.
+    fn start(&self) -> BoxFuture<'_, Result<(), DriverError>>;
+
+    /// Stops the flows; `Ok` only when it is a fact that none runs.
+    fn fence(&self) -> BoxFuture<'_, Result<Certain, DriverError>>;
+
+    /// Restarts Node-RED of a member that is not active; `Ok` when it is back, with flows stopped.
+    fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>>;
+}

@@ -1,0 +1,3 @@
+//! Stores: where records are durable, and who leads.
+
+pub mod journal;
