@@ -2,6 +2,7 @@
 //!
 //! Bird's eye view and code map: `ARCHITECTURE.md`.
 
+pub mod config;
 pub mod driver;
 pub mod http;
 pub mod store;

@@ -1,0 +1,239 @@
+//! Nothing twice: names, listeners, members' addresses and token files.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::hash::Hash;
+use std::net::SocketAddr;
+
+use crate::config::file::File;
+use crate::config::report::Report;
+use crate::config::value::Name;
+
+pub(super) fn check(report: &mut Report, file: &File) {
+    names(report, file);
+    counts(report, file);
+    references(report, file);
+    listeners(report, file);
+    addresses(report, file);
+    token_files(report, file);
+}
+
+/// Reports each entry whose value an earlier one has.
+fn no_doubles<T: Display + Eq + Hash>(
+    report: &mut Report,
+    expected: &str,
+    entries: impl Iterator<Item = (String, T)>,
+) {
+    let mut seen: HashMap<T, String> = HashMap::new();
+    for (key, value) in entries {
+        match seen.get(&value) {
+            Some(first) => {
+                let line = report.line_of(first);
+                report.problem(
+                    &key,
+                    expected,
+                    format!("{value} again, after line {line}"),
+                    None,
+                );
+            }
+            None => {
+                seen.insert(value, key);
+            }
+        }
+    }
+}
+
+fn names(report: &mut Report, file: &File) {
+    let named = |at: &str, name: &Name| (format!("{at}.name"), name.clone());
+    no_doubles(
+        report,
+        "a name of its own for each instance",
+        file.instance.iter().map(|one| named(&one.at, &one.name)),
+    );
+    no_doubles(
+        report,
+        "a name of its own for each token",
+        file.admin.token.iter().map(|one| named(&one.at, &one.name)),
+    );
+    no_doubles(
+        report,
+        "a name of its own for each hook",
+        file.hook.iter().map(|one| named(&one.at, &one.name)),
+    );
+    for instance in &file.instance {
+        let members = instance.member.iter().map(|one| named(&one.at, &one.name));
+        no_doubles(report, "a name of its own for each member", members);
+        let main = instance
+            .listen
+            .map(|_| (format!("{}.listen", instance.at), Name::fixed("main")));
+        let listeners = main.into_iter().chain(
+            instance
+                .listener
+                .iter()
+                .map(|one| named(&one.at, &one.name)),
+        );
+        no_doubles(
+            report,
+            "a name of its own for each listener (listen makes one called main)",
+            listeners,
+        );
+    }
+}
+
+fn counts(report: &mut Report, file: &File) {
+    if file.instance.is_empty() && !report.has("instance") {
+        report.problem("instance", "at least one [[instance]]", "none", None);
+    }
+    for instance in &file.instance {
+        let key = format!("{}.member", instance.at);
+        // A member that was refused for a problem of its own is not a missing one.
+        let broken = report.is_bad_inside(&key);
+        if instance.member.len() != 2 && !(instance.member.len() < 2 && broken) {
+            report.problem(
+                &key,
+                "two [[instance.member]]: the active and its spare",
+                instance.member.len().to_string(),
+                None,
+            );
+        }
+        let broken = report.is_bad_inside(&format!("{}.listen", instance.at));
+        if instance.listen.is_none() && instance.listener.is_empty() && !broken {
+            let help = Some("listen = \"0.0.0.0:1880\"".to_owned());
+            report.problem(
+                &format!("{}.listen", instance.at),
+                "where clients connect to",
+                "nothing: the key is missing",
+                help,
+            );
+        }
+    }
+}
+
+fn references(report: &mut Report, file: &File) {
+    for instance in &file.instance {
+        let Some(prefer) = &instance.prefer else {
+            continue;
+        };
+        if instance.member.len() == 2 && instance.member.iter().all(|member| member.name != *prefer)
+        {
+            let names: Vec<String> = instance
+                .member
+                .iter()
+                .map(|member| member.name.to_string())
+                .collect();
+            report.problem(
+                &format!("{}.prefer", instance.at),
+                names.join(" or "),
+                prefer.to_string(),
+                None,
+            );
+        }
+    }
+    for hook in &file.hook {
+        for name in hook
+            .instances
+            .iter()
+            .filter(|name| file.instance.iter().all(|one| one.name != **name))
+        {
+            report.problem(
+                &format!("{}.instances", hook.at),
+                "names of instances of this file",
+                name.to_string(),
+                None,
+            );
+        }
+    }
+}
+
+fn listeners(report: &mut Report, file: &File) {
+    let mut taken: Vec<(String, SocketAddr)> = vec![("admin.listen".to_owned(), file.admin.listen)];
+    taken.extend(
+        file.links
+            .listen
+            .map(|listen| ("links.listen".to_owned(), listen)),
+    );
+    for instance in &file.instance {
+        let main = instance
+            .listen
+            .map(|listen| (format!("{}.listen", instance.at), listen));
+        let more = instance
+            .listener
+            .iter()
+            .map(|one| (format!("{}.listen", one.at), one.listen));
+        taken.extend(main.into_iter().chain(more));
+    }
+    for (index, (key, listen)) in taken.iter().enumerate() {
+        if let Some((other, address)) = taken[..index]
+            .iter()
+            .find(|(_, other)| collide(*listen, *other))
+        {
+            let found = format!("{listen}, which collides with {address} of {other}");
+            report.problem(
+                key,
+                "an address and port that nothing else listens on",
+                found,
+                None,
+            );
+        }
+    }
+    for member in file.instance.iter().flat_map(|instance| &instance.member) {
+        let Some(ip) = member.address.ip() else {
+            continue;
+        };
+        let own = |listen: &SocketAddr| {
+            listen.port() == member.address.port
+                && (listen.ip() == ip || (listen.ip().is_unspecified() && ip.is_loopback()))
+        };
+        if let Some((key, _)) = taken.iter().find(|(_, listen)| own(listen)) {
+            let found = format!(
+                "{}, where this proxy itself listens ({key})",
+                member.address
+            );
+            report.problem(
+                &format!("{}.address", member.at),
+                "where the member's Node-RED listens",
+                found,
+                None,
+            );
+        }
+    }
+}
+
+/// Whether two sockets can't both listen. Port 0 is a port that the system chooses.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (any || one.ip() == other.ip())
+}
+
+fn addresses(report: &mut Report, file: &File) {
+    let members = || file.instance.iter().flat_map(|instance| &instance.member);
+    let addresses =
+        members().map(|member| (format!("{}.address", member.at), member.address.clone()));
+    no_doubles(report, "an address of its own for each member", addresses);
+    let urls = members().filter_map(|member| {
+        Some((
+            format!("{}.url", member.launcher.at),
+            member.launcher.url.clone()?,
+        ))
+    });
+    no_doubles(report, "a launcher of its own for each member", urls);
+}
+
+fn token_files(report: &mut Report, file: &File) {
+    let members = || file.instance.iter().flat_map(|instance| &instance.member);
+    let files = members().filter_map(|member| {
+        let path = member.launcher.token_file.as_ref()?;
+        Some((
+            format!("{}.token_file", member.launcher.at),
+            path.display().to_string(),
+        ))
+    });
+    no_doubles(report, "a token of its own for each member", files);
+    let variables = members().filter_map(|member| {
+        Some((
+            format!("{}.token_env", member.launcher.at),
+            member.launcher.token_env.clone()?,
+        ))
+    });
+    no_doubles(report, "a token of its own for each member", variables);
+}

@@ -1,0 +1,57 @@
+//! The configuration as users meet it: every example loads, every wrong file says what is wrong with it.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
+
+use std::path::{Path, PathBuf};
+
+use hotspare::config::{Config, Secrets};
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn toml_files(name: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder(name)).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
+    files.sort();
+    assert!(!files.is_empty(), "no .toml in {name}");
+    files
+}
+
+#[test]
+fn every_example_loads() {
+    for path in toml_files("config") {
+        if let Err(problems) = Config::load(&path, Secrets::Skip) {
+            panic!("{problems}");
+        }
+    }
+}
+
+/// Each `tests/config/NAME.toml` has its report in `NAME.expected` beside it. To accept new reports after
+/// reading them: `HOTSPARE_BLESS=1 cargo test --test config`.
+#[test]
+fn every_wrong_file_has_its_own_report() {
+    let mut wrong = Vec::new();
+    for path in toml_files("tests/config") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let report = match Config::parse(name, &text, &folder("tests/config"), Secrets::Read) {
+            Ok(_) => "taken as valid".to_owned(),
+            Err(problems) => problems.to_string(),
+        };
+        let expected_file = path.with_extension("expected");
+        if std::env::var_os("HOTSPARE_BLESS").is_some() {
+            std::fs::write(&expected_file, format!("{report}\n")).unwrap();
+        }
+        let expected = std::fs::read_to_string(&expected_file).unwrap_or_default();
+        if expected.trim_end() != report {
+            wrong.push(format!(
+                "== {name}, expected:\n{expected}\n== {name}, reported:\n{report}\n"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
