@@ -12,10 +12,7 @@ fn folder(name: &str) -> PathBuf {
 fn toml_files(name: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder(name)).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "toml")
-    });
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
     assert!(!files.is_empty(), "no .toml in {name}");
     files
@@ -48,9 +45,7 @@ fn every_wrong_file_has_its_own_report() {
         }
         let expected = std::fs::read_to_string(&expected_file).unwrap_or_default();
         if expected.trim_end() != report {
-            wrong.push(format!(
-                "== {name}, expected:\n{expected}\n== {name}, reported:\n{report}\n"
-            ));
+            wrong.push(format!("== {name}, expected:\n{expected}\n== {name}, reported:\n{report}\n"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

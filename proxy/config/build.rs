@@ -11,8 +11,8 @@ use super::report::Report;
 use super::secret::{self, Refused, Secrets, Token, Tokens};
 use super::value::{HostPort, Name, OrOff, StatusRange, Url};
 use super::{
-    Admin, AdminUser, Check, CheckKind, Config, Drill, Health, Hook, HookAction, Instance,
-    Launcher, Listener, Member, Protocol, Proxy, ProxyHeader, Store, StoreKind, Unreachable,
+    Admin, AdminUser, Check, CheckKind, Config, Drill, Health, Hook, HookAction, Instance, Launcher, Listener, Member,
+    Protocol, Proxy, ProxyHeader, Store, StoreKind, Unreachable,
 };
 
 /// Where launchers connect to when the file doesn't say.
@@ -28,12 +28,7 @@ pub(super) struct Builder<'r> {
 
 impl<'r> Builder<'r> {
     pub(super) fn new(report: &'r mut Report, folder: &'r Path, secrets: Secrets) -> Self {
-        Builder {
-            report,
-            folder,
-            secrets,
-            member_tokens: Vec::new(),
-        }
+        Builder { report, folder, secrets, member_tokens: Vec::new() }
     }
 
     pub(super) fn config(mut self, file: file::File) -> Option<Config> {
@@ -42,11 +37,7 @@ impl<'r> Builder<'r> {
             .iter()
             .flat_map(|one| &one.member)
             .any(|member| member.launcher.kind == LauncherKind::Hotspare);
-        let name = file
-            .proxy
-            .name
-            .as_ref()
-            .map_or_else(host_name, Name::to_string);
+        let name = file.proxy.name.as_ref().map_or_else(host_name, Name::to_string);
         let proxy = Proxy {
             threads: Some(file.proxy.threads as usize).filter(|threads| *threads > 0),
             max_connections: file.proxy.max_connections,
@@ -54,25 +45,14 @@ impl<'r> Builder<'r> {
         };
         let admin = self.admin(&file.admin);
         let store = self.store(&file.store);
-        let hooks = file
-            .hook
-            .iter()
-            .map(|hook| self.hook(hook))
-            .collect::<Option<Vec<_>>>();
-        let instances: Vec<Option<Instance>> = file
-            .instance
-            .into_iter()
-            .map(|one| self.instance(one))
-            .collect();
+        let hooks = file.hook.iter().map(|hook| self.hook(hook)).collect::<Option<Vec<_>>>();
+        let instances: Vec<Option<Instance>> = file.instance.into_iter().map(|one| self.instance(one)).collect();
         Some(Config {
             name,
             proxy,
             log: file.log.into_inner(),
             admin: admin?,
-            links: file
-                .links
-                .listen
-                .or_else(|| needs_links.then(|| LINKS.into())),
+            links: file.links.listen.or_else(|| needs_links.then(|| LINKS.into())),
             store: store?,
             hooks: hooks?,
             instances: instances.into_iter().collect::<Option<Vec<_>>>()?,
@@ -84,48 +64,29 @@ impl<'r> Builder<'r> {
             .token
             .iter()
             .map(|user| {
-                let tokens = self.tokens(
-                    &user.at,
-                    user.token_file.as_deref(),
-                    user.token_env.as_deref(),
-                )?;
-                Some(AdminUser {
-                    name: user.name.clone(),
-                    role: user.role,
-                    tokens: tokens?,
-                })
+                let tokens = self.tokens(&user.at, user.token_file.as_deref(), user.token_env.as_deref())?;
+                Some(AdminUser { name: user.name.clone(), role: user.role, tokens: tokens? })
             })
             .collect();
-        Some(Admin {
-            listen: admin.listen,
-            users: users.into_iter().collect::<Option<Vec<_>>>()?,
-        })
+        Some(Admin { listen: admin.listen, users: users.into_iter().collect::<Option<Vec<_>>>()? })
     }
 
     fn store(&mut self, store: &Located<file::Store>) -> Option<Store> {
         let kind = match (store.kind, &store.kubernetes, &store.etcd) {
             (file::StoreKind::File, ..) => StoreKind::File,
-            (file::StoreKind::Kubernetes, Some(at), _) => StoreKind::Kubernetes {
-                lease: at.lease.clone(),
-                namespace: at.namespace.clone(),
-            },
-            (file::StoreKind::Kubernetes, None, _) => StoreKind::Kubernetes {
-                lease: Name::fixed("hotspare"),
-                namespace: None,
-            },
+            (file::StoreKind::Kubernetes, Some(at), _) => {
+                StoreKind::Kubernetes { lease: at.lease.clone(), namespace: at.namespace.clone() }
+            }
+            (file::StoreKind::Kubernetes, None, _) => {
+                StoreKind::Kubernetes { lease: Name::fixed("hotspare"), namespace: None }
+            }
             (file::StoreKind::Etcd, _, etcd) => {
                 let etcd = etcd.as_ref()?;
                 let user = match (&etcd.user, &etcd.password_file) {
-                    (Some(user), Some(file)) => {
-                        Some((user.clone(), self.secret(&etcd.at, "password_file", file)?))
-                    }
+                    (Some(user), Some(file)) => Some((user.clone(), self.secret(&etcd.at, "password_file", file)?)),
                     _ => None,
                 };
-                StoreKind::Etcd {
-                    endpoints: etcd.endpoints.clone(),
-                    prefix: etcd.prefix.clone(),
-                    user,
-                }
+                StoreKind::Etcd { endpoints: etcd.endpoints.clone(), prefix: etcd.prefix.clone(), user }
             }
         };
         Some(Store {
@@ -144,10 +105,7 @@ impl<'r> Builder<'r> {
                     Some(file) => Some(self.secret(&hook.at, "secret_file", file)?),
                     None => None,
                 };
-                HookAction::Post {
-                    url: url.clone(),
-                    secret,
-                }
+                HookAction::Post { url: url.clone(), secret }
             }
             None => HookAction::Run(hook.command.clone()),
         };
@@ -162,15 +120,8 @@ impl<'r> Builder<'r> {
     }
 
     fn instance(&mut self, written: Located<file::Instance>) -> Option<Instance> {
-        let members: Vec<Member> = written
-            .member
-            .iter()
-            .filter_map(|member| self.member(member))
-            .collect();
-        let prefer = written
-            .prefer
-            .as_ref()
-            .and_then(|name| members.iter().position(|member| member.name == *name));
+        let members: Vec<Member> = written.member.iter().filter_map(|member| self.member(member)).collect();
+        let prefer = written.prefer.as_ref().and_then(|name| members.iter().position(|member| member.name == *name));
         let members = <[Member; 2]>::try_from(members).ok()?;
         let written = written.into_inner();
         Some(Instance {
@@ -194,28 +145,15 @@ impl<'r> Builder<'r> {
 
     fn member(&mut self, member: &Located<file::Member>) -> Option<Member> {
         let launcher = &member.launcher;
-        let tokens = self.tokens(
-            &launcher.at,
-            launcher.token_file.as_deref(),
-            launcher.token_env.as_deref(),
-        )?;
+        let tokens = self.tokens(&launcher.at, launcher.token_file.as_deref(), launcher.token_env.as_deref())?;
         if let Some(tokens) = &tokens {
             self.refuse_shared_token(&launcher.at, tokens);
         }
-        let unreachable = Unreachable {
-            after: launcher.on_unreachable.0,
-            fence_command: launcher.fence_command.clone(),
-        };
+        let unreachable =
+            Unreachable { after: launcher.on_unreachable.0, fence_command: launcher.fence_command.clone() };
         let launcher = match launcher.kind {
-            LauncherKind::Hotspare => Launcher::Hotspare {
-                url: launcher.url.clone()?,
-                tokens: tokens?,
-            },
-            LauncherKind::FlowFuse => Launcher::FlowFuse {
-                url: launcher.url.clone()?,
-                tokens,
-                unreachable,
-            },
+            LauncherKind::Hotspare => Launcher::Hotspare { url: launcher.url.clone()?, tokens: tokens? },
+            LauncherKind::FlowFuse => Launcher::FlowFuse { url: launcher.url.clone()?, tokens, unreachable },
             LauncherKind::NodeRed => Launcher::NodeRed {
                 url: launcher.url.clone().or_else(|| Url::of(&member.address))?,
                 tokens,
@@ -224,20 +162,11 @@ impl<'r> Builder<'r> {
             LauncherKind::None => Launcher::Plain,
         };
         let HostPort { host, port } = member.address.clone();
-        Some(Member {
-            name: member.name.clone(),
-            address: HostPort { host, port },
-            launcher,
-        })
+        Some(Member { name: member.name.clone(), address: HostPort { host, port }, launcher })
     }
 
     /// `None` after a problem was reported; `Some(None)` if the file names no secret.
-    fn tokens(
-        &mut self,
-        at: &str,
-        file: Option<&Path>,
-        env: Option<&str>,
-    ) -> Option<Option<Tokens>> {
+    fn tokens(&mut self, at: &str, file: Option<&Path>, env: Option<&str>) -> Option<Option<Tokens>> {
         let (key, read) = match (file, env) {
             (None, None) => return Some(None),
             _ if self.secrets == Secrets::Skip => return Some(Some(Tokens::unread())),
@@ -252,20 +181,14 @@ impl<'r> Builder<'r> {
             return Some(Tokens::unread().current().clone());
         }
         let read = secret::read_file(&self.resolve(file));
-        self.or_report(at, key, read)
-            .map(|tokens| tokens.current().clone())
+        self.or_report(at, key, read).map(|tokens| tokens.current().clone())
     }
 
     fn or_report(&mut self, at: &str, key: &str, read: Result<Tokens, Refused>) -> Option<Tokens> {
         match read {
             Ok(tokens) => Some(tokens),
-            Err(Refused {
-                expected,
-                found,
-                help,
-            }) => {
-                self.report
-                    .problem(&format!("{at}.{key}"), expected, found, help);
+            Err(Refused { expected, found, help }) => {
+                self.report.problem(&format!("{at}.{key}"), expected, found, help);
                 None
             }
         }
@@ -275,24 +198,11 @@ impl<'r> Builder<'r> {
         if self.secrets == Secrets::Skip {
             return;
         }
-        let other = self
-            .member_tokens
-            .iter()
-            .find(|(_, others)| others.overlap(tokens))
-            .map(|(at, _)| at.clone());
+        let other = self.member_tokens.iter().find(|(_, others)| others.overlap(tokens)).map(|(at, _)| at.clone());
         if let Some(other) = other {
             let found = format!("the same token as {other}");
-            let key = if self.report.has(&format!("{at}.token_file")) {
-                "token_file"
-            } else {
-                "token_env"
-            };
-            self.report.problem(
-                &format!("{at}.{key}"),
-                "a token of its own for each member",
-                found,
-                None,
-            );
+            let key = if self.report.has(&format!("{at}.token_file")) { "token_file" } else { "token_env" };
+            self.report.problem(&format!("{at}.{key}"), "a token of its own for each member", found, None);
         }
         self.member_tokens.push((at.to_owned(), tokens.clone()));
     }
@@ -304,10 +214,7 @@ impl<'r> Builder<'r> {
 
 /// What the machine calls itself.
 fn host_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn main_listener(listen: std::net::SocketAddr) -> Listener {
@@ -322,22 +229,8 @@ fn main_listener(listen: std::net::SocketAddr) -> Listener {
 }
 
 fn listener(written: Located<file::Listener>) -> Listener {
-    let file::Listener {
-        name,
-        listen,
-        port,
-        protocol,
-        proxy_from,
-        proxy_to,
-    } = written.into_inner();
-    Listener {
-        name,
-        listen,
-        port,
-        protocol,
-        proxy_from,
-        proxy_to,
-    }
+    let file::Listener { name, listen, port, protocol, proxy_from, proxy_to } = written.into_inner();
+    Listener { name, listen, port, protocol, proxy_from, proxy_to }
 }
 
 fn health(health: &file::Health) -> Health {
@@ -363,28 +256,17 @@ fn health(health: &file::Health) -> Health {
 }
 
 fn check(written: &file::HealthCheck) -> Check {
-    let any_good = vec![StatusRange {
-        first: 200,
-        last: 399,
-    }];
+    let any_good = vec![StatusRange { first: 200, last: 399 }];
     Check {
         kind: written.kind,
         port: written.port,
         path: written.path.clone(),
-        status: if written.status.is_empty() {
-            any_good
-        } else {
-            written.status.clone()
-        },
+        status: if written.status.is_empty() { any_good } else { written.status.clone() },
         active_only: written.active_only,
     }
 }
 
 fn drill(drill: &file::Drill) -> Option<Drill> {
     let OrOff(every) = drill.every;
-    every.map(|every| Drill {
-        every,
-        fault: drill.fault,
-        window: drill.window,
-    })
+    every.map(|every| Drill { every, fault: drill.fault, window: drill.window })
 }

@@ -48,12 +48,7 @@ impl Difference {
     pub fn between(old: &Config, new: &Config) -> Difference {
         let missing_in = |config: &Config, other: &Config| {
             let gone = |instance: &&Instance| other.instance(instance.name.as_str()).is_none();
-            config
-                .instances
-                .iter()
-                .filter(gone)
-                .map(|instance| instance.name.clone())
-                .collect()
+            config.instances.iter().filter(gone).map(|instance| instance.name.clone()).collect()
         };
         let changed = new.instances.iter().filter_map(|instance| {
             let changes = changes(old.instance(instance.name.as_str())?, instance);
@@ -82,17 +77,11 @@ fn global(old: &Config, new: &Config) -> Vec<&'static str> {
         ("store", old.store != new.store),
         ("hook", old.hooks != new.hooks),
     ];
-    tables
-        .into_iter()
-        .filter(|(_, differs)| *differs)
-        .map(|(name, _)| name)
-        .collect()
+    tables.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
 
 fn changes(old: &Instance, new: &Instance) -> Vec<Change> {
-    let members = [0, 1]
-        .into_iter()
-        .filter_map(|index| member_change(old, new, index));
+    let members = [0, 1].into_iter().filter_map(|index| member_change(old, new, index));
     let others = [
         (Change::Listeners, old.listeners != new.listeners),
         (Change::Prefer, old.prefer != new.prefer),
@@ -103,14 +92,7 @@ fn changes(old: &Instance, new: &Instance) -> Vec<Change> {
         (Change::Failover, old.failover != new.failover),
         (Change::Drill, old.drill != new.drill),
     ];
-    members
-        .chain(
-            others
-                .into_iter()
-                .filter(|(_, differs)| *differs)
-                .map(|(change, _)| change),
-        )
-        .collect()
+    members.chain(others.into_iter().filter(|(_, differs)| *differs).map(|(change, _)| change)).collect()
 }
 
 fn member_change(old: &Instance, new: &Instance, index: usize) -> Option<Change> {
@@ -118,12 +100,6 @@ fn member_change(old: &Instance, new: &Instance, index: usize) -> Option<Change>
     if old == new {
         return None;
     }
-    let same_place = old.name == new.name
-        && old.address == new.address
-        && old.launcher.is_same_place(&new.launcher);
-    Some(if same_place {
-        Change::Tokens(index)
-    } else {
-        Change::Member(index)
-    })
+    let same_place = old.name == new.name && old.address == new.address && old.launcher.is_same_place(&new.launcher);
+    Some(if same_place { Change::Tokens(index) } else { Change::Member(index) })
 }

@@ -70,9 +70,7 @@ impl Kind {
     /// The kind in words, as used after "expected".
     pub(super) fn words(&self) -> String {
         match self {
-            Kind::Text { what, .. } | Kind::Integer { what } | Kind::IntegerOrText { what, .. } => {
-                (*what).to_owned()
-            }
+            Kind::Text { what, .. } | Kind::Integer { what } | Kind::IntegerOrText { what, .. } => (*what).to_owned(),
             Kind::Boolean => "true or false".to_owned(),
             Kind::OneOf(words) => words_or(words),
             Kind::List(item) => format!("a list, each item {}", item.words()),

@@ -26,14 +26,12 @@ use std::time::Duration;
 
 pub use diff::{Change, Difference};
 pub use file::{
-    CheckKind, DrillFault, EventKind, Failover, Isolated, Lease, Limits, Log, LogFormat, Protocol,
-    ProxyHeader, Role, Timeouts,
+    CheckKind, DrillFault, EventKind, Failover, Isolated, Lease, Limits, Log, LogFormat, Protocol, ProxyHeader, Role,
+    Timeouts,
 };
 pub use problem::{EXIT_CODE, Problem, Problems};
 pub use secret::{Secrets, Token, Tokens};
-pub use value::{
-    HostPort, LogFilter, Name, Network, OrOff, Percent, Size, StatusRange, Url, Window,
-};
+pub use value::{HostPort, LogFilter, Name, Network, OrOff, Percent, Size, StatusRange, Url, Window};
 
 /// Everything `hotspare run` works with, all defaults applied.
 #[derive(Debug, Clone, PartialEq)]
@@ -265,13 +263,9 @@ impl Launcher {
     fn is_same_place(&self, other: &Launcher) -> bool {
         let mut other = other.clone();
         match (self, &mut other) {
-            (Launcher::Hotspare { tokens: mine, .. }, Launcher::Hotspare { tokens, .. }) => {
-                *tokens = mine.clone()
-            }
+            (Launcher::Hotspare { tokens: mine, .. }, Launcher::Hotspare { tokens, .. }) => *tokens = mine.clone(),
             (Launcher::FlowFuse { tokens: mine, .. }, Launcher::FlowFuse { tokens, .. })
-            | (Launcher::NodeRed { tokens: mine, .. }, Launcher::NodeRed { tokens, .. }) => {
-                *tokens = mine.clone()
-            }
+            | (Launcher::NodeRed { tokens: mine, .. }, Launcher::NodeRed { tokens, .. }) => *tokens = mine.clone(),
             _ => {}
         }
         *self == other
@@ -358,12 +352,7 @@ impl Config {
     ///
     /// # Errors
     /// Every problem at once.
-    pub fn parse(
-        file: &str,
-        text: &str,
-        folder: &Path,
-        secrets: Secrets,
-    ) -> Result<Config, Problems> {
+    pub fn parse(file: &str, text: &str, folder: &Path, secrets: Secrets) -> Result<Config, Problems> {
         let mut report = report::Report::new(file, text);
         let config = read::read_file(&mut report, text).and_then(|file| {
             check::check(&mut report, &file);
@@ -374,8 +363,6 @@ impl Config {
 
     /// The instance of this name.
     pub fn instance(&self, name: &str) -> Option<&Instance> {
-        self.instances
-            .iter()
-            .find(|instance| instance.name.as_str() == name)
+        self.instances.iter().find(|instance| instance.name.as_str() == name)
     }
 }

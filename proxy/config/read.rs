@@ -76,29 +76,14 @@ pub(super) fn read_file(report: &mut Report, text: &str) -> Option<File> {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let offset = error.span().map_or(0, |span| span.start);
-        report.problem_at(
-            offset,
-            "",
-            "valid TOML",
-            error.message().replace('\n', ", "),
-            None,
-        );
+        report.problem_at(offset, "", "valid TOML", error.message().replace('\n', ", "), None);
     }
     // What comes after a syntax error can't be trusted to mean what was meant.
-    if errors.is_empty() {
-        File::read_keys(report, "", document.get_ref())
-    } else {
-        None
-    }
+    if errors.is_empty() { File::read_keys(report, "", document.get_ref()) } else { None }
 }
 
 /// Reads one key of a table: the value there, or the default.
-pub(super) fn read_key<T: Field>(
-    report: &mut Report,
-    path: &str,
-    table: &DeTable<'_>,
-    key: &Key,
-) -> Option<T> {
+pub(super) fn read_key<T: Field>(report: &mut Report, path: &str, table: &DeTable<'_>, key: &Key) -> Option<T> {
     let path = join(path, key.name);
     let default = |report: &mut Report| match key.default {
         Some(raw) => T::literal(raw),
@@ -134,10 +119,7 @@ pub(super) fn place_keys(report: &mut Report, path: &str, table: &DeTable<'_>, k
 
 /// A mismatch for a word that should have been one of `words`.
 pub(super) fn near(word: &str, words: &[&str]) -> Mismatch {
-    Mismatch {
-        expected: Some(words_or(words)),
-        help: suggest(word, words),
-    }
+    Mismatch { expected: Some(words_or(words)), help: suggest(word, words) }
 }
 
 fn in_range<T: Field>(report: &mut Report, path: &str, value: &T, key: &Key) -> bool {
@@ -152,12 +134,7 @@ fn in_range<T: Field>(report: &mut Report, path: &str, value: &T, key: &Key) -> 
         return true;
     }
     let side = if found < least { "less" } else { "more" };
-    report.problem(
-        path,
-        format!("from {low} to {high}"),
-        format!("a value that is {side}"),
-        None,
-    );
+    report.problem(path, format!("from {low} to {high}"), format!("a value that is {side}"), None);
     false
 }
 
@@ -165,12 +142,7 @@ fn suggest(word: &str, words: &[&str]) -> Option<String> {
     let folded = word.to_ascii_lowercase().replace('-', "_");
     words
         .iter()
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&folded, &candidate.replace('-', "_")),
-                *candidate,
-            )
-        })
+        .map(|candidate| (strsim::damerau_levenshtein(&folded, &candidate.replace('-', "_")), *candidate))
         .min()
         .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
         .map(|(_, candidate)| format!("did you mean {candidate}?"))
@@ -181,20 +153,10 @@ fn elsewhere(name: &str) -> Option<String> {
     let owners = owners(&File::section(), "", name);
     let list: Vec<String> = owners
         .iter()
-        .map(|owner| {
-            if owner.is_empty() {
-                "the top of the file".to_owned()
-            } else {
-                format!("[{owner}]")
-            }
-        })
+        .map(|owner| if owner.is_empty() { "the top of the file".to_owned() } else { format!("[{owner}]") })
         .collect();
-    (!list.is_empty()).then(|| {
-        format!(
-            "{name} is a key of {}; a key belongs to the last table header above it",
-            list.join(" and ")
-        )
-    })
+    (!list.is_empty())
+        .then(|| format!("{name} is a key of {}; a key belongs to the last table header above it", list.join(" and ")))
 }
 
 fn owners(section: &Section, path: &str, name: &str) -> Vec<String> {
@@ -219,18 +181,15 @@ fn owners(section: &Section, path: &str, name: &str) -> Vec<String> {
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 fn raw<'v>(value: &'v DeValue<'_>) -> Raw<'v> {
     match value {
         DeValue::String(text) => Raw::Text(text),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(Raw::Other("a number too large"), Raw::Integer),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(Raw::Other("a number too large"), Raw::Integer)
+        }
         DeValue::Boolean(flag) => Raw::Boolean(*flag),
         DeValue::Float(_) => Raw::Other("a number with a fraction"),
         DeValue::Datetime(_) => Raw::Other("a date"),
@@ -257,12 +216,7 @@ impl<T: Scalar> Field for T {
     }
 
     fn absent(report: &mut Report, path: &str) -> Option<Self> {
-        report.problem(
-            path,
-            <T as Scalar>::kind().words(),
-            "nothing: the key is missing",
-            None,
-        );
+        report.problem(path, <T as Scalar>::kind().words(), "nothing: the key is missing", None);
         None
     }
 
@@ -310,20 +264,12 @@ impl<T: Field> Field for Vec<T> {
         let DeValue::Array(items) = value.get_ref() else {
             let help = matches!(T::kind(), Kind::Table(_))
                 .then(|| format!("write [[{path}]] with two brackets, once for each"));
-            report.problem(
-                path,
-                Self::kind().words(),
-                raw(value.get_ref()).to_string(),
-                help,
-            );
+            report.problem(path, Self::kind().words(), raw(value.get_ref()).to_string(), help);
             return None;
         };
         let mut list = Vec::with_capacity(items.len());
         for (number, item) in items.iter().enumerate() {
-            let place = report.place(
-                format!("{path}[{}]", label(item.get_ref(), number)),
-                &item.span(),
-            );
+            let place = report.place(format!("{path}[{}]", label(item.get_ref(), number)), &item.span());
             list.extend(T::read(report, &place, item));
         }
         Some(list)
@@ -354,17 +300,11 @@ impl<T: Table> Field for Located<T> {
             report.problem(path, "a table", raw(value.get_ref()).to_string(), None);
             return Self::absent(report, path);
         };
-        T::read_keys(report, path, table).map(|value| Located {
-            at: path.to_owned(),
-            value,
-        })
+        T::read_keys(report, path, table).map(|value| Located { at: path.to_owned(), value })
     }
 
     fn absent(report: &mut Report, path: &str) -> Option<Self> {
-        T::read_keys(report, path, &DeTable::new()).map(|value| Located {
-            at: path.to_owned(),
-            value,
-        })
+        T::read_keys(report, path, &DeTable::new()).map(|value| Located { at: path.to_owned(), value })
     }
 
     fn literal(_: Raw<'static>) -> Option<Self> {

@@ -18,11 +18,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(file: &str, text: &str) -> Self {
-        let starts = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| *byte == b'\n')
-            .map(|(at, _)| at + 1);
+        let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         Report {
             file: file.to_owned(),
             line_starts: std::iter::once(0).chain(starts).collect(),
@@ -89,10 +85,7 @@ impl Report {
     /// The same for a key and everything inside it.
     pub(super) fn is_bad_inside(&self, key: &str) -> bool {
         self.problems.iter().any(|problem| {
-            problem
-                .key
-                .strip_prefix(key)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            problem.key.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         })
     }
 
@@ -106,12 +99,8 @@ impl Report {
         match read {
             Some(value) if self.problems.is_empty() => Ok(value),
             _ => {
-                self.problems
-                    .sort_by_key(|problem| (problem.line, problem.column));
-                Err(Problems {
-                    file: self.file,
-                    list: self.problems,
-                })
+                self.problems.sort_by_key(|problem| (problem.line, problem.column));
+                Err(Problems { file: self.file, list: self.problems })
             }
         }
     }

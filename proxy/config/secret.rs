@@ -58,10 +58,7 @@ impl PartialEq for Token {
 impl Tokens {
     /// A single token.
     pub fn one(token: Token) -> Tokens {
-        Tokens {
-            current: token,
-            next: None,
-        }
+        Tokens { current: token, next: None }
     }
 
     /// The token to show to others: the first line of the file.
@@ -77,9 +74,7 @@ impl Tokens {
     /// Whether this is one of the valid tokens.
     pub fn accept(&self, shown: &str) -> bool {
         // Both are looked at in any case, so that the time says nothing of which was nearly right.
-        self.valid().fold(false, |found, token| {
-            found | bool::from(token.0.as_bytes().ct_eq(shown.as_bytes()))
-        })
+        self.valid().fold(false, |found, token| found | bool::from(token.0.as_bytes().ct_eq(shown.as_bytes())))
     }
 
     /// Whether some token is valid in both.
@@ -89,38 +84,24 @@ impl Tokens {
 
     /// From the text of a token file.
     fn parse(text: &str) -> Result<Tokens, Refused> {
-        let lines: Vec<&str> = text
-            .lines()
-            .map(str::trim_end)
-            .filter(|line| !line.is_empty())
-            .collect();
+        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
         let (current, next) = match lines.as_slice() {
             [] => return Err(Refused::new("a token", "nothing in it")),
             [current] => (*current, None),
             [current, next] => (*current, Some(*next)),
             more => {
-                return Err(Refused::new(
-                    "one token, or two on two lines",
-                    format!("{} lines", more.len()),
-                ));
+                return Err(Refused::new("one token, or two on two lines", format!("{} lines", more.len())));
             }
         };
-        let valid = |token: &str| {
-            token.len() >= MIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic())
-        };
+        let valid = |token: &str| token.len() >= MIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic());
         if !valid(current) || !next.is_none_or(valid) {
             return Err(Refused {
-                expected: format!(
-                    "a token of {MIN_TOKEN} or more letters, digits and signs, without spaces"
-                ),
+                expected: format!("a token of {MIN_TOKEN} or more letters, digits and signs, without spaces"),
                 found: "another text (not shown, it may be a secret)".to_owned(),
                 help: Some("make one with: openssl rand -hex 32".to_owned()),
             });
         }
-        Ok(Tokens {
-            current: Token(current.to_owned()),
-            next: next.map(|token| Token(token.to_owned())),
-        })
+        Ok(Tokens { current: Token(current.to_owned()), next: next.map(|token| Token(token.to_owned())) })
     }
 
     /// What stands in for a secret that is not to be read.
@@ -139,11 +120,7 @@ pub(super) struct Refused {
 
 impl Refused {
     fn new(expected: impl Into<String>, found: impl Into<String>) -> Refused {
-        Refused {
-            expected: expected.into(),
-            found: found.into(),
-            help: None,
-        }
+        Refused { expected: expected.into(), found: found.into(), help: None }
     }
 }
 
@@ -151,11 +128,8 @@ impl Refused {
 pub(super) fn read_file(path: &Path) -> Result<Tokens, Refused> {
     let readable = "a token file that can be read";
     let shown = path.display();
-    let file = std::fs::File::open(path)
-        .map_err(|error| Refused::new(readable, format!("{shown}: {error}")))?;
-    let meta = file
-        .metadata()
-        .map_err(|error| Refused::new(readable, format!("{shown}: {error}")))?;
+    let file = std::fs::File::open(path).map_err(|error| Refused::new(readable, format!("{shown}: {error}")))?;
+    let meta = file.metadata().map_err(|error| Refused::new(readable, format!("{shown}: {error}")))?;
     if !meta.is_file() {
         return Err(Refused::new(readable, format!("{shown}, which is no file")));
     }
@@ -178,10 +152,7 @@ pub(super) fn read_file(path: &Path) -> Result<Tokens, Refused> {
 pub(super) fn read_env(variable: &str) -> Result<Tokens, Refused> {
     match std::env::var(variable) {
         Ok(text) => Tokens::parse(&text),
-        Err(_) => Err(Refused::new(
-            "an environment variable with a token",
-            format!("{variable}, which is not set"),
-        )),
+        Err(_) => Err(Refused::new("an environment variable with a token", format!("{variable}, which is not set"))),
     }
 }
 

@@ -65,17 +65,11 @@ pub struct OrOff<T>(pub Option<T>);
 
 impl Mismatch {
     pub(super) fn plain() -> Self {
-        Mismatch {
-            expected: None,
-            help: None,
-        }
+        Mismatch { expected: None, help: None }
     }
 
     pub(super) fn help(help: impl Into<String>) -> Self {
-        Mismatch {
-            expected: None,
-            help: Some(help.into()),
-        }
+        Mismatch { expected: None, help: Some(help.into()) }
     }
 }
 
@@ -112,14 +106,8 @@ impl From<bool> for Raw<'static> {
 impl<T: Scalar> Scalar for OrOff<T> {
     fn kind() -> Kind {
         match T::kind() {
-            Kind::Integer { .. } => Kind::IntegerOrText {
-                what: "a whole number, or \"off\"",
-                pattern: "^off$",
-            },
-            _ => Kind::Text {
-                what: "a duration such as \"30s\", or \"off\"",
-                pattern: time::DURATION_OR_OFF,
-            },
+            Kind::Integer { .. } => Kind::IntegerOrText { what: "a whole number, or \"off\"", pattern: "^off$" },
+            _ => Kind::Text { what: "a duration such as \"30s\", or \"off\"", pattern: time::DURATION_OR_OFF },
         }
     }
 
@@ -143,9 +131,7 @@ impl Scalar for bool {
     fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
         match raw {
             Raw::Boolean(flag) => Ok(flag),
-            Raw::Text(word @ ("true" | "false")) => {
-                Err(Mismatch::help(format!("write {word} without quotes")))
-            }
+            Raw::Text(word @ ("true" | "false")) => Err(Mismatch::help(format!("write {word} without quotes"))),
             _ => Err(Mismatch::plain()),
         }
     }
@@ -153,9 +139,7 @@ impl Scalar for bool {
 
 impl Scalar for u32 {
     fn kind() -> Kind {
-        Kind::Integer {
-            what: "a whole number",
-        }
+        Kind::Integer { what: "a whole number" }
     }
 
     fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
@@ -175,17 +159,12 @@ impl Scalar for u32 {
 
 impl Scalar for u16 {
     fn kind() -> Kind {
-        Kind::Integer {
-            what: "a port from 1 to 65535",
-        }
+        Kind::Integer { what: "a port from 1 to 65535" }
     }
 
     fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
         match raw {
-            Raw::Integer(number) => u16::try_from(number)
-                .ok()
-                .filter(|port| *port > 0)
-                .ok_or_else(Mismatch::plain),
+            Raw::Integer(number) => u16::try_from(number).ok().filter(|port| *port > 0).ok_or_else(Mismatch::plain),
             _ => Err(Mismatch::plain()),
         }
     }
@@ -193,10 +172,7 @@ impl Scalar for u16 {
 
 impl Scalar for String {
     fn kind() -> Kind {
-        Kind::Text {
-            what: "a text",
-            pattern: "",
-        }
+        Kind::Text { what: "a text", pattern: "" }
     }
 
     fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
@@ -209,10 +185,7 @@ impl Scalar for String {
 
 impl Scalar for PathBuf {
     fn kind() -> Kind {
-        Kind::Text {
-            what: "the path of a file or folder",
-            pattern: "^.+$",
-        }
+        Kind::Text { what: "the path of a file or folder", pattern: "^.+$" }
     }
 
     fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {

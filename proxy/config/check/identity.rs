@@ -19,22 +19,13 @@ pub(super) fn check(report: &mut Report, file: &File) {
 }
 
 /// Reports each entry whose value an earlier one has.
-fn no_doubles<T: Display + Eq + Hash>(
-    report: &mut Report,
-    expected: &str,
-    entries: impl Iterator<Item = (String, T)>,
-) {
+fn no_doubles<T: Display + Eq + Hash>(report: &mut Report, expected: &str, entries: impl Iterator<Item = (String, T)>) {
     let mut seen: HashMap<T, String> = HashMap::new();
     for (key, value) in entries {
         match seen.get(&value) {
             Some(first) => {
                 let line = report.line_of(first);
-                report.problem(
-                    &key,
-                    expected,
-                    format!("{value} again, after line {line}"),
-                    None,
-                );
+                report.problem(&key, expected, format!("{value} again, after line {line}"), None);
             }
             None => {
                 seen.insert(value, key);
@@ -55,28 +46,13 @@ fn names(report: &mut Report, file: &File) {
         "a name of its own for each token",
         file.admin.token.iter().map(|one| named(&one.at, &one.name)),
     );
-    no_doubles(
-        report,
-        "a name of its own for each hook",
-        file.hook.iter().map(|one| named(&one.at, &one.name)),
-    );
+    no_doubles(report, "a name of its own for each hook", file.hook.iter().map(|one| named(&one.at, &one.name)));
     for instance in &file.instance {
         let members = instance.member.iter().map(|one| named(&one.at, &one.name));
         no_doubles(report, "a name of its own for each member", members);
-        let main = instance
-            .listen
-            .map(|_| (format!("{}.listen", instance.at), Name::fixed("main")));
-        let listeners = main.into_iter().chain(
-            instance
-                .listener
-                .iter()
-                .map(|one| named(&one.at, &one.name)),
-        );
-        no_doubles(
-            report,
-            "a name of its own for each listener (listen makes one called main)",
-            listeners,
-        );
+        let main = instance.listen.map(|_| (format!("{}.listen", instance.at), Name::fixed("main")));
+        let listeners = main.into_iter().chain(instance.listener.iter().map(|one| named(&one.at, &one.name)));
+        no_doubles(report, "a name of its own for each listener (listen makes one called main)", listeners);
     }
 }
 
@@ -114,27 +90,13 @@ fn references(report: &mut Report, file: &File) {
         let Some(prefer) = &instance.prefer else {
             continue;
         };
-        if instance.member.len() == 2 && instance.member.iter().all(|member| member.name != *prefer)
-        {
-            let names: Vec<String> = instance
-                .member
-                .iter()
-                .map(|member| member.name.to_string())
-                .collect();
-            report.problem(
-                &format!("{}.prefer", instance.at),
-                names.join(" or "),
-                prefer.to_string(),
-                None,
-            );
+        if instance.member.len() == 2 && instance.member.iter().all(|member| member.name != *prefer) {
+            let names: Vec<String> = instance.member.iter().map(|member| member.name.to_string()).collect();
+            report.problem(&format!("{}.prefer", instance.at), names.join(" or "), prefer.to_string(), None);
         }
     }
     for hook in &file.hook {
-        for name in hook
-            .instances
-            .iter()
-            .filter(|name| file.instance.iter().all(|one| one.name != **name))
-        {
+        for name in hook.instances.iter().filter(|name| file.instance.iter().all(|one| one.name != **name)) {
             report.problem(
                 &format!("{}.instances", hook.at),
                 "names of instances of this file",
@@ -147,33 +109,16 @@ fn references(report: &mut Report, file: &File) {
 
 fn listeners(report: &mut Report, file: &File) {
     let mut taken: Vec<(String, SocketAddr)> = vec![("admin.listen".to_owned(), file.admin.listen)];
-    taken.extend(
-        file.links
-            .listen
-            .map(|listen| ("links.listen".to_owned(), listen)),
-    );
+    taken.extend(file.links.listen.map(|listen| ("links.listen".to_owned(), listen)));
     for instance in &file.instance {
-        let main = instance
-            .listen
-            .map(|listen| (format!("{}.listen", instance.at), listen));
-        let more = instance
-            .listener
-            .iter()
-            .map(|one| (format!("{}.listen", one.at), one.listen));
+        let main = instance.listen.map(|listen| (format!("{}.listen", instance.at), listen));
+        let more = instance.listener.iter().map(|one| (format!("{}.listen", one.at), one.listen));
         taken.extend(main.into_iter().chain(more));
     }
     for (index, (key, listen)) in taken.iter().enumerate() {
-        if let Some((other, address)) = taken[..index]
-            .iter()
-            .find(|(_, other)| collide(*listen, *other))
-        {
+        if let Some((other, address)) = taken[..index].iter().find(|(_, other)| collide(*listen, *other)) {
             let found = format!("{listen}, which collides with {address} of {other}");
-            report.problem(
-                key,
-                "an address and port that nothing else listens on",
-                found,
-                None,
-            );
+            report.problem(key, "an address and port that nothing else listens on", found, None);
         }
     }
     for member in file.instance.iter().flat_map(|instance| &instance.member) {
@@ -185,16 +130,8 @@ fn listeners(report: &mut Report, file: &File) {
                 && (listen.ip() == ip || (listen.ip().is_unspecified() && ip.is_loopback()))
         };
         if let Some((key, _)) = taken.iter().find(|(_, listen)| own(listen)) {
-            let found = format!(
-                "{}, where this proxy itself listens ({key})",
-                member.address
-            );
-            report.problem(
-                &format!("{}.address", member.at),
-                "where the member's Node-RED listens",
-                found,
-                None,
-            );
+            let found = format!("{}, where this proxy itself listens ({key})", member.address);
+            report.problem(&format!("{}.address", member.at), "where the member's Node-RED listens", found, None);
         }
     }
 }
@@ -207,15 +144,10 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
 
 fn addresses(report: &mut Report, file: &File) {
     let members = || file.instance.iter().flat_map(|instance| &instance.member);
-    let addresses =
-        members().map(|member| (format!("{}.address", member.at), member.address.clone()));
+    let addresses = members().map(|member| (format!("{}.address", member.at), member.address.clone()));
     no_doubles(report, "an address of its own for each member", addresses);
-    let urls = members().filter_map(|member| {
-        Some((
-            format!("{}.url", member.launcher.at),
-            member.launcher.url.clone()?,
-        ))
-    });
+    let urls =
+        members().filter_map(|member| Some((format!("{}.url", member.launcher.at), member.launcher.url.clone()?)));
     no_doubles(report, "a launcher of its own for each member", urls);
 }
 
@@ -223,17 +155,10 @@ fn token_files(report: &mut Report, file: &File) {
     let members = || file.instance.iter().flat_map(|instance| &instance.member);
     let files = members().filter_map(|member| {
         let path = member.launcher.token_file.as_ref()?;
-        Some((
-            format!("{}.token_file", member.launcher.at),
-            path.display().to_string(),
-        ))
+        Some((format!("{}.token_file", member.launcher.at), path.display().to_string()))
     });
     no_doubles(report, "a token of its own for each member", files);
-    let variables = members().filter_map(|member| {
-        Some((
-            format!("{}.token_env", member.launcher.at),
-            member.launcher.token_env.clone()?,
-        ))
-    });
+    let variables = members()
+        .filter_map(|member| Some((format!("{}.token_env", member.launcher.at), member.launcher.token_env.clone()?)));
     no_doubles(report, "a token of its own for each member", variables);
 }

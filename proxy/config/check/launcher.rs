@@ -21,28 +21,15 @@ pub(super) fn check(report: &mut Report, file: &File) {
 fn needs(report: &mut Report, launcher: &Located<Launcher>) {
     let key = |name: &str| format!("{}.{name}", launcher.at);
     let missing = "nothing: the key is missing";
-    let wants_url = matches!(
-        launcher.kind,
-        LauncherKind::Hotspare | LauncherKind::FlowFuse
-    );
+    let wants_url = matches!(launcher.kind, LauncherKind::Hotspare | LauncherKind::FlowFuse);
     if wants_url && launcher.url.is_none() && !report.is_bad(&key("url")) {
         let help = Some("as in url = \"http://10.0.0.11:2880\"".to_owned());
-        report.problem(
-            &key("url"),
-            format!("the URL of the launcher, for kind \"{}\"", launcher.kind),
-            missing,
-            help,
-        );
+        report.problem(&key("url"), format!("the URL of the launcher, for kind \"{}\"", launcher.kind), missing, help);
     }
     let no_token = launcher.token_file.is_none() && launcher.token_env.is_none();
     if launcher.kind == LauncherKind::Hotspare && no_token && !report.is_bad(&key("token_file")) {
         let help = Some("make one with: (umask 077; openssl rand -hex 32 > FILE)".to_owned());
-        report.problem(
-            &key("token_file"),
-            "a file with the token that launcher and proxy share",
-            missing,
-            help,
-        );
+        report.problem(&key("token_file"), "a file with the token that launcher and proxy share", missing, help);
     }
     if launcher.token_file.is_some() && launcher.token_env.is_some() {
         report.problem(&key("token_env"), "token_file or token_env", "both", None);
@@ -52,27 +39,14 @@ fn needs(report: &mut Report, launcher: &Located<Launcher>) {
 fn nonsense(report: &mut Report, launcher: &Located<Launcher>) {
     let key = |name: &str| format!("{}.{name}", launcher.at);
     let (useless, why): (&[&str], &str) = match launcher.kind {
-        LauncherKind::Hotspare => (
-            &["on_unreachable", "fence_command"],
-            "its lease ends by itself, which is certain",
-        ),
+        LauncherKind::Hotspare => (&["on_unreachable", "fence_command"], "its lease ends by itself, which is certain"),
         LauncherKind::None => (
-            &[
-                "url",
-                "token_file",
-                "token_env",
-                "on_unreachable",
-                "fence_command",
-            ],
+            &["url", "token_file", "token_env", "on_unreachable", "fence_command"],
             "there is nothing to start or stop",
         ),
         LauncherKind::FlowFuse | LauncherKind::NodeRed => return,
     };
-    for name in useless
-        .iter()
-        .filter(|name| report.has(&key(name)))
-        .collect::<Vec<_>>()
-    {
+    for name in useless.iter().filter(|name| report.has(&key(name))).collect::<Vec<_>>() {
         let expected = format!("no such key for kind \"{}\": {why}", launcher.kind);
         report.problem(&key(name), expected, *name, None);
     }
@@ -83,10 +57,7 @@ fn one_kind(report: &mut Report, instance: &Located<Instance>) {
     if let [first, second] = instance.member.as_slice()
         && first.launcher.kind != second.launcher.kind
     {
-        let expected = format!(
-            "\"{}\", as the other member has: a pair is of one kind",
-            first.launcher.kind
-        );
+        let expected = format!("\"{}\", as the other member has: a pair is of one kind", first.launcher.kind);
         report.problem(
             &format!("{}.kind", second.launcher.at),
             expected,
@@ -109,20 +80,12 @@ fn one_kind(report: &mut Report, instance: &Located<Instance>) {
 }
 
 fn checks(report: &mut Report, instance: &Located<Instance>) {
-    let plain = instance
-        .member
-        .iter()
-        .any(|member| member.launcher.kind == LauncherKind::None);
+    let plain = instance.member.iter().any(|member| member.launcher.kind == LauncherKind::None);
     for check in &instance.health.check {
         for name in ["path", "status"] {
             let key = format!("{}.{name}", check.at);
             if check.kind != CheckKind::Http && report.has(&key) {
-                report.problem(
-                    &key,
-                    format!("no such key for kind \"{}\"", check.kind),
-                    name,
-                    None,
-                );
+                report.problem(&key, format!("no such key for kind \"{}\"", check.kind), name, None);
             }
         }
         if !check.path.starts_with('/') {
@@ -134,14 +97,8 @@ fn checks(report: &mut Report, instance: &Located<Instance>) {
             );
         }
         if plain && check.kind == CheckKind::FlowsState {
-            let expected =
-                "\"tcp\" or \"http\": a plain server (launcher.kind \"none\") has no flows";
-            report.problem(
-                &format!("{}.kind", check.at),
-                expected,
-                "\"flows-state\"",
-                None,
-            );
+            let expected = "\"tcp\" or \"http\": a plain server (launcher.kind \"none\") has no flows";
+            report.problem(&format!("{}.kind", check.at), expected, "\"flows-state\"", None);
         }
     }
 }
@@ -149,32 +106,16 @@ fn checks(report: &mut Report, instance: &Located<Instance>) {
 fn admin(report: &mut Report, file: &File) {
     let listen = file.admin.listen;
     if !listen.ip().is_loopback() && file.admin.token.is_empty() && !report.is_bad_inside("admin") {
-        let help = Some(
-            "add [[admin.token]] with name, role and token_file, or listen on 127.0.0.1".to_owned(),
-        );
-        report.problem(
-            "admin.listen",
-            "a loopback address, as there is no [[admin.token]]",
-            listen.to_string(),
-            help,
-        );
+        let help = Some("add [[admin.token]] with name, role and token_file, or listen on 127.0.0.1".to_owned());
+        report.problem("admin.listen", "a loopback address, as there is no [[admin.token]]", listen.to_string(), help);
     }
     for token in &file.admin.token {
         let key = |name: &str| format!("{}.{name}", token.at);
         match (&token.token_file, &token.token_env) {
-            (None, None)
-                if !report.is_bad(&key("token_file")) && !report.is_bad(&key("token_env")) =>
-            {
-                report.problem(
-                    &key("token_file"),
-                    "token_file or token_env",
-                    "neither",
-                    None,
-                );
+            (None, None) if !report.is_bad(&key("token_file")) && !report.is_bad(&key("token_env")) => {
+                report.problem(&key("token_file"), "token_file or token_env", "neither", None);
             }
-            (Some(_), Some(_)) => {
-                report.problem(&key("token_env"), "token_file or token_env", "both", None)
-            }
+            (Some(_), Some(_)) => report.problem(&key("token_env"), "token_file or token_env", "both", None),
             _ => {}
         }
     }
@@ -182,42 +123,22 @@ fn admin(report: &mut Report, file: &File) {
 
 fn store(report: &mut Report, file: &File) {
     let store = &file.store;
-    for (name, kind) in [
-        ("kubernetes", StoreKind::Kubernetes),
-        ("etcd", StoreKind::Etcd),
-    ] {
+    for (name, kind) in [("kubernetes", StoreKind::Kubernetes), ("etcd", StoreKind::Etcd)] {
         let key = format!("store.{name}");
         if report.has(&key) && store.kind != kind {
-            report.problem(
-                &key,
-                format!("store.kind = \"{kind}\" with it"),
-                format!("kind \"{}\"", store.kind),
-                None,
-            );
+            report.problem(&key, format!("store.kind = \"{kind}\" with it"), format!("kind \"{}\"", store.kind), None);
         }
     }
     match &store.etcd {
         None if store.kind == StoreKind::Etcd && !report.is_bad_inside("store.etcd") => {
             let help = Some("endpoints = [\"http://10.0.0.21:2379\"]".to_owned());
-            report.problem(
-                "store.etcd",
-                "[store.etcd] with endpoints",
-                "nothing: the table is missing",
-                help,
-            );
+            report.problem("store.etcd", "[store.etcd] with endpoints", "nothing: the table is missing", help);
         }
-        Some(etcd)
-            if etcd.endpoints.is_empty() && !report.is_bad_inside("store.etcd.endpoints") =>
-        {
+        Some(etcd) if etcd.endpoints.is_empty() && !report.is_bad_inside("store.etcd.endpoints") => {
             report.problem("store.etcd.endpoints", "at least one URL", "none", None);
         }
         Some(etcd) if etcd.user.is_some() != etcd.password_file.is_some() => {
-            report.problem(
-                "store.etcd.user",
-                "user and password_file together",
-                "one of them",
-                None,
-            );
+            report.problem("store.etcd.user", "user and password_file together", "one of them", None);
         }
         _ => {}
     }

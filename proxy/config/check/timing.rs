@@ -12,15 +12,8 @@ use crate::config::value::{OrOff, write_duration};
 
 pub(super) fn check(report: &mut Report, file: &File) {
     for instance in &file.instance {
-        let mut rules = Rules {
-            report,
-            at: &instance.at,
-        };
-        if instance
-            .member
-            .iter()
-            .any(|member| member.launcher.kind == LauncherKind::Hotspare)
-        {
+        let mut rules = Rules { report, at: &instance.at };
+        if instance.member.iter().any(|member| member.launcher.kind == LauncherKind::Hotspare) {
             lease(&mut rules, instance);
         }
         health(&mut rules, instance);
@@ -60,16 +53,9 @@ impl Rules<'_> {
             let key = low.keys.iter().map(place).find(|key| self.report.has(key));
             (key, format!("at most {}: {why}", high.words))
         } else {
-            (
-                high.keys.first().map(place),
-                format!("at least {}: {why}", low.words),
-            )
+            (high.keys.first().map(place), format!("at least {}: {why}", low.words))
         };
-        let found = if low_is_written {
-            low.value.show()
-        } else {
-            high.value.show()
-        };
+        let found = if low_is_written { low.value.show() } else { high.value.show() };
         let blamed = blamed.or_else(|| keys.next()).unwrap_or_default();
         self.report.problem(&blamed, expected, found, None);
     }
@@ -119,11 +105,7 @@ fn lease(rules: &mut Rules<'_>, instance: &Instance) {
     );
     rules.at_most(
         side(&["lease.heartbeat"], lease.heartbeat * 2, "two heartbeats"),
-        side(
-            &["health.hang_after"],
-            health.hang_after,
-            "health.hang_after",
-        ),
+        side(&["health.hang_after"], health.hang_after, "health.hang_after"),
         "a hang is told by heartbeats",
     );
 }
@@ -150,11 +132,7 @@ fn steps(rules: &mut Rules<'_>, instance: &Instance) {
     );
     rules.at_most(
         side(&["failover.hold_down"], failover.hold_down, "hold_down"),
-        side(
-            &["failover.hold_down_max"],
-            failover.hold_down_max,
-            "hold_down_max",
-        ),
+        side(&["failover.hold_down_max"], failover.hold_down_max, "hold_down_max"),
         "it is what the wait doubles up to",
     );
 }
@@ -162,18 +140,10 @@ fn steps(rules: &mut Rules<'_>, instance: &Instance) {
 fn limits(rules: &mut Rules<'_>, instance: &Instance) {
     let limits = &instance.limits;
     let connections = || side(&["limits.connections"], limits.connections, "connections");
-    rules.at_most(
-        side(&["limits.parked"], limits.parked, "parked"),
-        connections(),
-        "those parked are connections too",
-    );
+    rules.at_most(side(&["limits.parked"], limits.parked, "parked"), connections(), "those parked are connections too");
     if let OrOff(Some(per_source)) = limits.per_source {
         let why = "one address can't have more than all";
-        rules.at_most(
-            side(&["limits.per_source"], per_source, "per_source"),
-            connections(),
-            why,
-        );
+        rules.at_most(side(&["limits.per_source"], per_source, "per_source"), connections(), why);
     }
 }
 
@@ -183,26 +153,17 @@ fn limits_of_all(report: &mut Report, file: &File, instance: &Instance) {
         && !report.is_bad("proxy.max_connections")
         && report.has("proxy.max_connections")
     {
-        let expected = format!(
-            "at least {}, which limits.connections of {} allows",
-            instance.limits.connections, instance.name
-        );
+        let expected =
+            format!("at least {}, which limits.connections of {} allows", instance.limits.connections, instance.name);
         report.problem("proxy.max_connections", expected, all.to_string(), None);
     }
 }
 
 fn store(report: &mut Report, file: &File) {
     let store = &file.store;
-    let mut rules = Rules {
-        report,
-        at: "store",
-    };
+    let mut rules = Rules { report, at: "store" };
     rules.at_most(
-        side(
-            &["renew", "request_timeout"],
-            store.renew * 2 + store.request_timeout,
-            "two renewals and a request",
-        ),
+        side(&["renew", "request_timeout"], store.renew * 2 + store.request_timeout, "two renewals and a request"),
         side(&["lead_for"], store.lead_for, "lead_for"),
         "one lost renewal must not end leadership",
     );

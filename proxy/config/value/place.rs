@@ -49,10 +49,7 @@ impl fmt::Display for HostPort {
 
 impl Scalar for HostPort {
     fn kind() -> Kind {
-        Kind::Text {
-            what: "a host and a port such as \"10.0.0.11:1880\"",
-            pattern: "^.+:[0-9]+$",
-        }
+        Kind::Text { what: "a host and a port such as \"10.0.0.11:1880\"", pattern: "^.+:[0-9]+$" }
     }
 
     fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
@@ -60,19 +57,13 @@ impl Scalar for HostPort {
             return Err(Mismatch::plain());
         };
         if text.contains("://") {
-            return Err(Mismatch::help(
-                "leave out the scheme: an address here is host:port, not a URL",
-            ));
+            return Err(Mismatch::help("leave out the scheme: an address here is host:port, not a URL"));
         }
         let Some((host, port)) = text.rsplit_once(':') else {
-            return Err(Mismatch::help(format!(
-                "add the port, as in \"{text}:1880\""
-            )));
+            return Err(Mismatch::help(format!("add the port, as in \"{text}:1880\"")));
         };
         let port = u16::parse(port.parse().map(Raw::Integer).unwrap_or(raw))?;
-        let inner = host
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'));
+        let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let valid = match inner {
             Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
             None => is_host(host),
@@ -80,10 +71,7 @@ impl Scalar for HostPort {
         if !valid {
             return Err(Mismatch::plain());
         }
-        Ok(HostPort {
-            host: inner.unwrap_or(host).to_owned(),
-            port,
-        })
+        Ok(HostPort { host: inner.unwrap_or(host).to_owned(), port })
     }
 }
 
@@ -92,9 +80,7 @@ fn is_host(host: &str) -> bool {
         !part.is_empty()
             && part.len() <= 63
             && !part.starts_with('-')
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
     };
     host.len() <= 253 && host.trim_end_matches('.').split('.').all(label)
 }
@@ -119,10 +105,7 @@ impl fmt::Display for Url {
 
 impl Scalar for Url {
     fn kind() -> Kind {
-        Kind::Text {
-            what: "a URL such as \"http://10.0.0.11:2880\"",
-            pattern: "^https?://.+$",
-        }
+        Kind::Text { what: "a URL such as \"http://10.0.0.11:2880\"", pattern: "^https?://.+$" }
     }
 
     fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
@@ -131,17 +114,10 @@ impl Scalar for Url {
         };
         let uri: Uri = text.parse().map_err(|_| Mismatch::plain())?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(Mismatch::help(format!(
-                "begin with http:// or https://, as in \"http://{text}\""
-            )));
+            return Err(Mismatch::help(format!("begin with http:// or https://, as in \"http://{text}\"")));
         }
-        if uri
-            .authority()
-            .is_some_and(|authority| authority.as_str().contains('@'))
-        {
-            return Err(Mismatch::help(
-                "no user or password in a URL: use token_file",
-            ));
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(Mismatch::help("no user or password in a URL: use token_file"));
         }
         if uri.query().is_some() || uri.host().is_none_or(str::is_empty) {
             return Err(Mismatch::plain());
@@ -152,10 +128,7 @@ impl Scalar for Url {
 
 impl Scalar for SocketAddr {
     fn kind() -> Kind {
-        Kind::Text {
-            what: "an IP address and a port to listen on, such as \"0.0.0.0:1880\"",
-            pattern: "^.+:[0-9]+$",
-        }
+        Kind::Text { what: "an IP address and a port to listen on, such as \"0.0.0.0:1880\"", pattern: "^.+:[0-9]+$" }
     }
 
     fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
@@ -163,12 +136,8 @@ impl Scalar for SocketAddr {
             return Err(Mismatch::plain());
         };
         text.parse().map_err(|_| match text.rsplit_once(':') {
-            Some(("localhost", port)) => {
-                Mismatch::help(format!("names can't be listened on: \"127.0.0.1:{port}\""))
-            }
-            Some(("", port)) => Mismatch::help(format!(
-                "for every address of the machine: \"0.0.0.0:{port}\""
-            )),
+            Some(("localhost", port)) => Mismatch::help(format!("names can't be listened on: \"127.0.0.1:{port}\"")),
+            Some(("", port)) => Mismatch::help(format!("for every address of the machine: \"0.0.0.0:{port}\"")),
             _ => Mismatch::plain(),
         })
     }
@@ -201,17 +170,11 @@ impl Scalar for Network {
         let Raw::Text(text) = raw else {
             return Err(Mismatch::plain());
         };
-        let (address, prefix) = text
-            .split_once('/')
-            .map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let address: IpAddr = address.parse().map_err(|_| Mismatch::plain())?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
-            Some(prefix) => prefix
-                .parse()
-                .ok()
-                .filter(|prefix| *prefix <= bits)
-                .ok_or_else(Mismatch::plain)?,
+            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= bits).ok_or_else(Mismatch::plain)?,
             None => bits,
         };
         Ok(Network { address, prefix })
@@ -224,39 +187,21 @@ mod tests {
 
     #[test]
     fn members_may_have_names_or_addresses() {
-        for text in [
-            "10.0.0.11:1880",
-            "node-red-0.node-red:1880",
-            "[::1]:1880",
-            "a_b.local.:1",
-        ] {
+        for text in ["10.0.0.11:1880", "node-red-0.node-red:1880", "[::1]:1880", "a_b.local.:1"] {
             assert!(HostPort::parse(Raw::Text(text)).is_ok(), "{text}");
         }
-        for text in [
-            "10.0.0.11",
-            ":1880",
-            "a:0",
-            "a:70000",
-            "http://a:1",
-            "::1:1880",
-            "a b:1",
-            "-a:1",
-        ] {
+        for text in ["10.0.0.11", ":1880", "a:0", "a:70000", "http://a:1", "::1:1880", "a b:1", "-a:1"] {
             assert!(HostPort::parse(Raw::Text(text)).is_err(), "{text}");
         }
     }
 
     #[test]
     fn networks_contain_by_prefix() {
-        let net = Network::parse(Raw::Text("10.1.0.0/16"))
-            .map_err(|_| ())
-            .expect("a network");
+        let net = Network::parse(Raw::Text("10.1.0.0/16")).map_err(|_| ()).expect("a network");
         assert!(net.contains("10.1.2.3".parse().expect("an address")));
         assert!(net.contains("::ffff:10.1.2.3".parse().expect("an address")));
         assert!(!net.contains("10.2.0.1".parse().expect("an address")));
-        let all = Network::parse(Raw::Text("0.0.0.0/0"))
-            .map_err(|_| ())
-            .expect("a network");
+        let all = Network::parse(Raw::Text("0.0.0.0/0")).map_err(|_| ()).expect("a network");
         assert!(all.contains("1.2.3.4".parse().expect("an address")));
         assert!(Network::parse(Raw::Text("10.0.0.0/33")).is_err());
     }

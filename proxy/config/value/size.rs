@@ -16,19 +16,11 @@ pub struct Percent {
     pub ppm: u32,
 }
 
-const UNITS: [(&str, u64); 4] = [
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("B", 1),
-];
+const UNITS: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
 
 impl Scalar for Size {
     fn kind() -> Kind {
-        Kind::Text {
-            what: "a size such as \"64KiB\" or \"1MiB\"",
-            pattern: "^[0-9]+(B|KiB|MiB|GiB)$",
-        }
+        Kind::Text { what: "a size such as \"64KiB\" or \"1MiB\"", pattern: "^[0-9]+(B|KiB|MiB|GiB)$" }
     }
 
     fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
@@ -36,12 +28,7 @@ impl Scalar for Size {
         match raw {
             Raw::Text(text) => UNITS
                 .iter()
-                .find_map(|(unit, bytes)| {
-                    text.strip_suffix(unit)?
-                        .parse::<u64>()
-                        .ok()?
-                        .checked_mul(*bytes)
-                })
+                .find_map(|(unit, bytes)| text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(*bytes))
                 .map(Size)
                 .ok_or_else(|| Mismatch::help(units)),
             Raw::Integer(_) => Err(Mismatch::help(units)),
@@ -64,10 +51,7 @@ impl Percent {
 
 impl Scalar for Percent {
     fn kind() -> Kind {
-        Kind::Text {
-            what: "a percentage such as \"1%\" or \"0.5%\"",
-            pattern: r"^[0-9]+(\.[0-9]{1,4})?%$",
-        }
+        Kind::Text { what: "a percentage such as \"1%\" or \"0.5%\"", pattern: r"^[0-9]+(\.[0-9]{1,4})?%$" }
     }
 
     fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
@@ -77,9 +61,7 @@ impl Scalar for Percent {
                 .and_then(parse_ppm)
                 .map(|ppm| Percent { ppm })
                 .ok_or_else(|| Mismatch::help("a number and the sign %, as in \"1%\"")),
-            Raw::Integer(number) => Err(Mismatch::help(format!(
-                "say the unit: \"{number}%\", in quotes"
-            ))),
+            Raw::Integer(number) => Err(Mismatch::help(format!("say the unit: \"{number}%\", in quotes"))),
             _ => Err(Mismatch::plain()),
         }
     }
@@ -107,18 +89,12 @@ mod tests {
         assert_eq!(parse_ppm("1"), Some(10_000));
         assert_eq!(parse_ppm("0.05"), Some(500));
         assert_eq!(parse_ppm("1."), None);
-        assert_eq!(
-            Percent { ppm: 10_000 }.of(Duration::from_secs(1)),
-            Duration::from_millis(10)
-        );
+        assert_eq!(Percent { ppm: 10_000 }.of(Duration::from_secs(1)), Duration::from_millis(10));
     }
 
     #[test]
     fn sizes_have_a_unit() {
-        assert_eq!(
-            Size::parse(Raw::Text("64KiB")).map_err(|_| ()),
-            Ok(Size(65_536))
-        );
+        assert_eq!(Size::parse(Raw::Text("64KiB")).map_err(|_| ()), Ok(Size(65_536)));
         assert!(Size::parse(Raw::Integer(64)).is_err());
         assert!(Size::parse(Raw::Text("99999999999999GiB")).is_err());
     }

@@ -21,22 +21,17 @@ const UNITS: [(&str, u64); 6] = [
 
 impl Scalar for Duration {
     fn kind() -> Kind {
-        Kind::Text {
-            what: "a duration such as \"250ms\", \"2s\" or \"1m30s\"",
-            pattern: DURATION,
-        }
+        Kind::Text { what: "a duration such as \"250ms\", \"2s\" or \"1m30s\"", pattern: DURATION }
     }
 
     fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
         match raw {
             Raw::Text(text) => parse_duration(text).ok_or_else(|| {
-                Mismatch::help(
-                    "a number and its unit, as one word in quotes; units are us, ms, s, m, h, d",
-                )
+                Mismatch::help("a number and its unit, as one word in quotes; units are us, ms, s, m, h, d")
             }),
-            Raw::Integer(number) => Err(Mismatch::help(format!(
-                "say the unit: \"{number}ms\" or \"{number}s\", in quotes"
-            ))),
+            Raw::Integer(number) => {
+                Err(Mismatch::help(format!("say the unit: \"{number}ms\" or \"{number}s\", in quotes")))
+            }
             _ => Err(Mismatch::plain()),
         }
     }
@@ -52,9 +47,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let number_len = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(number_len);
-        let unit_len = tail
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(tail.len());
+        let unit_len = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_len);
         let (_, nanos) = UNITS.iter().find(|(name, _)| *name == unit)?;
         total = total.checked_add(scale(number, *nanos)?)?;
@@ -89,11 +82,7 @@ pub(in crate::config) fn write_duration(duration: Duration) -> String {
             rest %= nanos;
         }
     }
-    if text.is_empty() {
-        "0s".to_owned()
-    } else {
-        text
-    }
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 /// A span of each day, in UTC, such as `"02:00-04:30"`; it may go over midnight.
@@ -128,14 +117,9 @@ impl Scalar for Window {
         let Raw::Text(text) = raw else {
             return Err(Mismatch::plain());
         };
-        let ends = text
-            .split_once('-')
-            .and_then(|(from, to)| Some((minute(from)?, minute(to)?)));
+        let ends = text.split_once('-').and_then(|(from, to)| Some((minute(from)?, minute(to)?)));
         match ends {
-            Some((from_minute, to_minute)) if from_minute != to_minute => Ok(Window {
-                from_minute,
-                to_minute,
-            }),
+            Some((from_minute, to_minute)) if from_minute != to_minute => Ok(Window { from_minute, to_minute }),
             _ => Err(Mismatch::plain()),
         }
     }
@@ -143,18 +127,8 @@ impl Scalar for Window {
 
 impl fmt::Display for Window {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Window {
-            from_minute: from,
-            to_minute: to,
-        } = self;
-        write!(
-            out,
-            "{:02}:{:02}-{:02}:{:02}",
-            from / 60,
-            from % 60,
-            to / 60,
-            to % 60
-        )
+        let Window { from_minute: from, to_minute: to } = self;
+        write!(out, "{:02}:{:02}-{:02}:{:02}", from / 60, from % 60, to / 60, to % 60)
     }
 }
 
@@ -182,24 +156,9 @@ mod tests {
             ("0s", 0),
             ("0.1s", 100_000_000),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Some(Duration::from_nanos(nanos)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Some(Duration::from_nanos(nanos)), "{text}");
         }
-        for text in [
-            "",
-            "5",
-            "ms",
-            "5 s",
-            "1.s",
-            "-1s",
-            "1x",
-            "1s2",
-            "99999999999999d",
-            "1..2s",
-        ] {
+        for text in ["", "5", "ms", "5 s", "1.s", "-1s", "1x", "1s2", "99999999999999d", "1..2s"] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }
@@ -214,9 +173,7 @@ mod tests {
 
     #[test]
     fn a_window_may_go_over_midnight() {
-        let night = Window::parse(Raw::Text("23:00-01:00"))
-            .map_err(|_| ())
-            .expect("a window");
+        let night = Window::parse(Raw::Text("23:00-01:00")).map_err(|_| ()).expect("a window");
         assert!(night.contains(23 * 60 + 30) && night.contains(30) && !night.contains(12 * 60));
         assert!(Window::parse(Raw::Text("24:00-01:00")).is_err());
     }

@@ -40,10 +40,7 @@ impl Scalar for Name {
             return Err(Mismatch::plain());
         };
         let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let begins = text
-            .chars()
-            .next()
-            .is_some_and(|c| c.is_ascii_alphanumeric());
+        let begins = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
         if begins && text.len() <= 63 && text.chars().all(inside) {
             Ok(Name(text.to_owned()))
         } else {
@@ -101,15 +98,13 @@ impl Scalar for StatusRange {
     fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
         let ends = match raw {
             Raw::Integer(status) => u16::try_from(status).ok().map(|status| (status, status)),
-            Raw::Text(text) => text
-                .split_once('-')
-                .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?))),
+            Raw::Text(text) => {
+                text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)))
+            }
             _ => None,
         };
         match ends {
-            Some((first, last))
-                if (100..=599).contains(&first) && (first..=599).contains(&last) =>
-            {
+            Some((first, last)) if (100..=599).contains(&first) && (first..=599).contains(&last) => {
                 Ok(StatusRange { first, last })
             }
             _ => Err(Mismatch::plain()),
