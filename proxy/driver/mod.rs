@@ -2,12 +2,29 @@
 //!
 //! One file a kind: `node_red.rs` (bare Node-RED), `flowfuse.rs` (FlowFuse's nr-launcher, unchanged), `plain.rs`
 //! (other software, no flows). A member with `hotspare launcher` needs none: its link (`proxy/link`) speaks.
+//! What they share: `belief.rs` (when a stop can be believed), `order.rs` (orders that outlive their caller),
+//! `serve.rs` (does the member's port answer), `inventory.rs` (missing node types), `place.rs` (is it this host).
 //!
 //! A driver compares what it is told with what is so. It returns `Ok` only for a fact, and an error for all
 //! else: "no answer" is [`Flows::Unknown`], and never counts as stopped.
 
+mod belief;
+mod flowfuse;
+mod flowfuse_look;
+mod inventory;
+mod node_red;
+mod order;
+mod place;
+mod plain;
+mod serve;
+
 use std::future::Future;
 use std::pin::Pin;
+
+pub use flowfuse::{FlowFuse, FlowFuseSettings};
+pub use node_red::{NodeRed, NodeRedSettings};
+pub use plain::Plain;
+pub use serve::ServeProbe;
 
 /// A boxed future, so that drivers can be kept behind one trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
