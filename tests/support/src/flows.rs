@@ -1,0 +1,186 @@
+//! Flows for real Node-REDs, as JSON. Each does one thing a test needs; [`Flows`] puts them together.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// How often the witness flows tick.
+pub const TICK: Duration = Duration::from_millis(50);
+
+/// The endpoint that says which member answered, under which epoch: `{"member":"a","epoch":3}`.
+pub const WHO: &str = "/who";
+
+/// JavaScript that makes the object every witness message is: who acts, under which epoch, when.
+/// `monotonic` comes from the settings file (node_red.rs); in a Node-RED without it, `sent` is left out.
+const IDENTITY: &str = "const monotonic = global.get('monotonic');
+const identity = {
+    member: env.get('HOTSPARE_MEMBER') || '',
+    epoch: Number(env.get('HOTSPARE_EPOCH') || 0),
+    sent: monotonic ? monotonic() : undefined,
+};
+";
+
+/// A set of flows under construction.
+#[derive(Debug, Clone)]
+pub struct Flows {
+    nodes: Vec<Value>,
+    credentials: Value,
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Flows {
+    /// `/who`, and nothing that acts by itself.
+    pub fn new() -> Self {
+        let mut flows =
+            Flows { nodes: vec![json!({"id": "tab", "type": "tab", "label": "test"})], credentials: json!({}) };
+        flows.endpoint("who", WHO, &format!("{IDENTITY}msg.payload = identity;\nreturn msg;"));
+        flows
+    }
+
+    /// `/hang?ms=N` keeps the event loop busy for N ms; without `ms`, for ever.
+    #[must_use]
+    pub fn hang(mut self) -> Self {
+        let code = "const until = msg.req.query.ms ? Date.now() + Number(msg.req.query.ms) : Infinity;
+while (Date.now() < until) {}
+msg.payload = 'free again';
+return msg;";
+        self.endpoint("hang", "/hang", code);
+        self
+    }
+
+    /// `/exit?code=N` ends the Node-RED process from inside.
+    #[must_use]
+    pub fn exit(mut self) -> Self {
+        self.endpoint("exit", "/exit", "global.get('exit')(Number(msg.req.query.code || 0));");
+        self
+    }
+
+    /// `/slow?ms=N` answers after N ms.
+    #[must_use]
+    pub fn slow(mut self) -> Self {
+        let code =
+            format!("{IDENTITY}msg.payload = identity;\nsetTimeout(() => node.send(msg), Number(msg.req.query.ms));");
+        self.endpoint("slow", "/slow", &code);
+        self
+    }
+
+    /// A node that takes `time` to close, so that stopping the flows takes at least as long.
+    #[must_use]
+    pub fn slow_close(mut self, time: Duration) -> Self {
+        self.nodes.push(json!({
+            "id": "slowclose", "type": "function", "z": "tab", "name": "slow close", "func": "return msg;", "outputs": 1,
+            "initialize": format!("node.on('close', done => setTimeout(done, {}));", time.as_millis()), "wires": [[]],
+        }));
+        self
+    }
+
+    /// A node of a type that isn't installed: Node-RED says the flows are started and runs none.
+    #[must_use]
+    pub fn missing_type(mut self) -> Self {
+        self.nodes.push(json!({"id": "missing", "type": "not-installed-anywhere", "z": "tab", "wires": []}));
+        self
+    }
+
+    /// A node with credentials, which Node-RED keeps apart from the flows, encrypted. `/secret` says whether the
+    /// credentials are there.
+    #[must_use]
+    pub fn credentials(mut self, user: &str, password: &str) -> Self {
+        self.nodes.push(json!({
+            "id": "vault", "type": "http request", "z": "tab", "name": "", "method": "GET", "ret": "txt",
+            "url": "http://127.0.0.1:9/", "authType": "basic", "wires": [[]],
+        }));
+        self.credentials["vault"] = json!({"user": user, "password": password});
+        self
+    }
+
+    /// A timer that sends a message to the witness by UDP.
+    #[must_use]
+    pub fn tick_udp(mut self, to: SocketAddr) -> Self {
+        self.ticking(
+            "udp",
+            json!({
+                "type": "udp out", "addr": to.ip().to_string(), "iface": "", "port": to.port().to_string(),
+                "ipv": "udp4", "outport": "", "base64": false, "multicast": "false",
+            }),
+        );
+        self
+    }
+
+    /// A timer that sends a message to the witness by HTTP POST, each on a connection of its own.
+    #[must_use]
+    pub fn tick_http(mut self, to: SocketAddr) -> Self {
+        self.ticking("http", json!({
+            "type": "http request", "method": "POST", "ret": "txt", "paytoqs": "ignore", "url": format!("http://{to}/tick"),
+            "tls": "", "persist": false, "proxy": "", "authType": "", "headers": [],
+        }));
+        self
+    }
+
+    /// A timer that publishes to `witness/<member>` at a broker.
+    #[must_use]
+    pub fn tick_mqtt(mut self, broker: SocketAddr) -> Self {
+        self.nodes.push(json!({
+            "id": "broker", "type": "mqtt-broker", "name": "", "broker": broker.ip().to_string(),
+            "port": broker.port().to_string(), "clientid": "", "autoConnect": true, "usetls": false,
+            "protocolVersion": "4", "keepalive": "15", "cleansession": true, "autoUnsubscribe": true,
+            "birthTopic": "", "closeTopic": "", "willTopic": "", "userProps": "", "sessionExpiry": "",
+        }));
+        self.ticking(
+            "mqtt",
+            json!({
+                "type": "mqtt out", "topic": "witness", "qos": "0", "retain": "false", "broker": "broker",
+            }),
+        );
+        self
+    }
+
+    /// The content of flows.json.
+    pub fn json(&self) -> Value {
+        Value::Array(self.nodes.clone())
+    }
+
+    /// The content of flows_cred.json, not encrypted: Node-RED takes it and encrypts it at the next deploy.
+    pub fn credentials_json(&self) -> &Value {
+        &self.credentials
+    }
+
+    fn endpoint(&mut self, id: &str, path: &str, code: &str) {
+        let (input, function, output) = (format!("{id}-in"), format!("{id}-do"), format!("{id}-out"));
+        self.nodes.extend([
+            json!({"id": input, "type": "http in", "z": "tab", "name": "", "url": path, "method": "get",
+                   "upload": false, "swaggerDoc": "", "wires": [[function]]}),
+            json!({"id": function, "type": "function", "z": "tab", "name": "", "func": code, "outputs": 1,
+                   "timeout": 0, "noerr": 0, "initialize": "", "finalize": "", "libs": [], "wires": [[output]]}),
+            json!({"id": output, "type": "http response", "z": "tab", "name": "", "statusCode": "", "headers": {},
+                   "wires": []}),
+        ]);
+    }
+
+    /// An inject timer, a function that numbers and signs its messages, and the `sender` node.
+    fn ticking(&mut self, id: &str, mut sender: Value) {
+        let (timer, function, out) = (format!("{id}-timer"), format!("{id}-sign"), format!("{id}-send"));
+        let code = format!(
+            "{IDENTITY}const seq = (context.get('seq') || 0) + 1;
+context.set('seq', seq);
+msg.payload = JSON.stringify({{...identity, kind: '{id}', seq}});
+return msg;"
+        );
+        self.nodes.extend([
+            json!({"id": timer, "type": "inject", "z": "tab", "name": "", "props": [{"p": "payload"}],
+                   "repeat": TICK.as_secs_f64().to_string(), "crontab": "", "once": true, "onceDelay": "0",
+                   "topic": "", "payload": "", "payloadType": "date", "wires": [[function]]}),
+            json!({"id": function, "type": "function", "z": "tab", "name": "", "func": code, "outputs": 1,
+                   "timeout": 0, "noerr": 0, "initialize": "", "finalize": "", "libs": [], "wires": [[out]]}),
+        ]);
+        sender["id"] = json!(out);
+        sender["z"] = json!("tab");
+        sender["wires"] = json!([[]]);
+        self.nodes.push(sender);
+    }
+}

@@ -1,0 +1,412 @@
+//! A whole instance as a user would run it: two `hotspare launcher`s with real Node-REDs, `hotspare run` in front, and
+//! the witness beside them. On loopback, or spread over the hosts of a [`Lab`].
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::address::LoopbackBlock;
+use crate::broker::Broker;
+use crate::client::{Who, who};
+use crate::environment::{NodeRed, hotspare};
+use crate::fault::{self, Pid};
+use crate::flows::Flows;
+use crate::http::{self, Request};
+use crate::lab::Lab;
+use crate::node_red;
+use crate::process::Process;
+use crate::wait::wait_until;
+use crate::witness::Sink;
+
+/// The name of the instance.
+pub const INSTANCE: &str = "line-1";
+/// How long starting, or coming back, may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const TOKEN_ADMIN: &str = "the-admin-token-of-this-test";
+const PROXY: &str = "proxy";
+const MEMBERS: [&str; 2] = ["a", "b"];
+
+/// What a pair is made of. The defaults suit most tests.
+#[derive(Debug)]
+pub struct Setup {
+    /// Which Node-RED.
+    pub node_red: NodeRed,
+    /// The flows; the timers of the witness are added.
+    pub flows: Flows,
+    /// Whether flows also publish to a broker and post by HTTP, not by UDP alone.
+    pub all_senders: bool,
+    /// Lines for the end of the configuration, in the table of the instance.
+    pub config: String,
+    /// Whether each part gets a host of its own in a [`Lab`].
+    pub lab: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup {
+            node_red: NodeRed::V4,
+            flows: Flows::new().hang().exit(),
+            all_senders: false,
+            config: "[instance.failover]\nhold_down = \"0s\"\nmax_per_hour = 1000\n".to_owned(),
+            lab: false,
+        }
+    }
+}
+
+/// A running pair. Dropping it ends everything.
+#[derive(Debug)]
+pub struct Pair {
+    // Fields are dropped from top to bottom: processes first, then networks and folders.
+    proxy: Option<Process>,
+    /// The members, `a` and `b`.
+    pub members: [Member; 2],
+    /// What the flows did.
+    pub sink: Sink,
+    _broker: Option<Broker>,
+    network: Network,
+    config: PathBuf,
+    folder: TempDir,
+}
+
+/// One member.
+#[derive(Debug)]
+pub struct Member {
+    /// Its name.
+    pub name: &'static str,
+    /// Where the test reaches its Node-RED, past the proxy.
+    pub node_red: SocketAddr,
+    /// Where the test reaches the admin API of its launcher.
+    pub admin: SocketAddr,
+    /// Its userDir.
+    pub user_dir: PathBuf,
+    launcher: Option<Process>,
+}
+
+#[derive(Debug)]
+enum Network {
+    Loopback(LoopbackBlock),
+    Lab(Lab),
+}
+
+impl Setup {
+    /// Starts everything and waits until one member serves and the other is ready.
+    ///
+    /// # Panics
+    /// If that doesn't come about, with what was seen.
+    pub fn start(self) -> Pair {
+        let mut pair = self.prepare();
+        pair.start_launcher("a");
+        pair.start_launcher("b");
+        pair.start_proxy();
+        pair.wait_until_steady();
+        pair
+    }
+
+    /// Writes all files and starts nothing but the witness.
+    pub fn prepare(self) -> Pair {
+        let network = if self.lab {
+            Network::Lab(Lab::new(&["a", "b", PROXY]))
+        } else {
+            Network::Loopback(LoopbackBlock::take())
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut sink = Sink::start(network.test());
+        let mut flows = self.flows.tick_udp(sink.udp);
+        let mut broker = None;
+        if self.all_senders {
+            let address = SocketAddr::new(network.test(), 1883);
+            sink.subscribe(broker.insert(Broker::start(address)).address);
+            flows = flows.tick_http(sink.http).tick_mqtt(address);
+        }
+        let members = MEMBERS.map(|name| {
+            let user_dir = folder.path().join(name).join("node-red");
+            node_red::write_user_dir(&user_dir, SocketAddr::new(network.bind(name), 1880), &flows);
+            write(folder.path().join(name).join("token"), &format!("token-of-member-{name}-{INSTANCE}\n"));
+            let command = node_red::command(self.node_red, &user_dir);
+            write(folder.path().join(name).join("command"), &command.join("\n"));
+            let (node_red, admin) = (network.test_socket(name, 1880), network.test_socket(name, 2880));
+            Member { name, node_red, admin, user_dir, launcher: None }
+        });
+        let config = folder.path().join("hotspare.toml");
+        write(folder.path().join("admin.token"), TOKEN_ADMIN);
+        let mut pair = Pair { proxy: None, members, sink, _broker: broker, network, config, folder };
+        pair.write_config(&self.config);
+        pair
+    }
+}
+
+impl Pair {
+    /// Where clients connect.
+    pub fn front(&self) -> SocketAddr {
+        self.network.test_socket(PROXY, 1880)
+    }
+
+    /// Where the admin API of the proxy is.
+    pub fn admin(&self) -> SocketAddr {
+        self.network.test_socket(PROXY, 9480)
+    }
+
+    /// The lab, of a pair that has one.
+    ///
+    /// # Panics
+    /// If it runs on loopback.
+    pub fn lab(&self) -> &Lab {
+        match &self.network {
+            Network::Lab(lab) => lab,
+            Network::Loopback(_) => panic!("this pair runs on loopback"),
+        }
+    }
+
+    /// One member.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    pub fn member(&self, name: &str) -> &Member {
+        self.members.iter().find(|member| member.name == name).unwrap_or_else(|| panic!("no member {name}"))
+    }
+
+    /// The other member.
+    pub fn other(&self, name: &str) -> &Member {
+        self.member(if name == "a" { "b" } else { "a" })
+    }
+
+    /// Starts `hotspare run`.
+    pub fn start_proxy(&mut self) {
+        let mut command = self.network.command(PROXY, &hotspare().display().to_string());
+        command.arg("run").arg("--config").arg(&self.config).env("RUST_BACKTRACE", "1");
+        self.proxy = Some(Process::start(PROXY, command));
+    }
+
+    /// The proxy's process.
+    ///
+    /// # Panics
+    /// If it wasn't started.
+    pub fn proxy(&mut self) -> &mut Process {
+        self.proxy.as_mut().expect("the proxy was started")
+    }
+
+    /// Starts the launcher of a member, which starts its Node-RED.
+    pub fn start_launcher(&mut self, name: &str) {
+        let home = self.folder.path().join(name);
+        let controller = SocketAddr::new(self.network.ip(PROXY), 9481);
+        let mut command = self.network.command(name, &hotspare().display().to_string());
+        command.args(["launcher", "--instance", INSTANCE, "--name", name]);
+        command.args(["--controller", &format!("ws://{controller}")]);
+        command.arg("--token-file").arg(home.join("token")).arg("--state-dir").arg(home.join("state"));
+        command.args(["--admin", &SocketAddr::new(self.network.bind(name), 2880).to_string(), "--"]);
+        command.args(fs::read_to_string(home.join("command")).expect("written before").lines());
+        command.env("RUST_BACKTRACE", "1");
+        let process = Process::start(&format!("launcher {name}"), command);
+        let member = self.members.iter_mut().find(|member| member.name == name);
+        member.unwrap_or_else(|| panic!("no member {name}")).launcher = Some(process);
+    }
+
+    /// The launcher of a member.
+    ///
+    /// # Panics
+    /// If it wasn't started.
+    pub fn launcher(&mut self, name: &str) -> &mut Process {
+        let member = self.members.iter_mut().find(|member| member.name == name);
+        member.and_then(|member| member.launcher.as_mut()).unwrap_or_else(|| panic!("launcher {name} wasn't started"))
+    }
+
+    /// The process of a member's Node-RED, once there is one.
+    ///
+    /// # Panics
+    /// If its launcher has none for a minute.
+    pub fn node_red_pid(&self, name: &str) -> Pid {
+        let launcher = self.member(name).launcher.as_ref().expect("its launcher was started").pid();
+        wait_until(PATIENCE, &format!("the Node-RED of {name}"), || fault::node_red_below(launcher).ok_or("no process"))
+    }
+
+    /// A request to the admin API.
+    pub fn get<'a>(&self, path: &'a str) -> Request<'a> {
+        http::get(self.admin(), path).token(TOKEN_ADMIN)
+    }
+
+    /// An order to the admin API: POST /v1/instances/line-1/VERB.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub fn order(&self, verb: &str, body: &Value) -> http::Response {
+        let path = format!("/v1/instances/{INSTANCE}/{verb}");
+        let request = http::post(self.admin(), &path, body).token(TOKEN_ADMIN).within(PATIENCE);
+        request.send().unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    /// What /status says of the instance.
+    ///
+    /// # Errors
+    /// Why it said nothing, in words.
+    pub fn status(&self) -> Result<Value, String> {
+        let answer = self.get("/status").send().map_err(|error| error.to_string())?;
+        match answer.status {
+            200 => Ok(answer.json()["instances"][0].clone()),
+            status => Err(format!("{status}: {}", answer.body)),
+        }
+    }
+
+    /// What /status says of a member.
+    ///
+    /// # Errors
+    /// Why it said nothing, in words.
+    pub fn member_status(&self, name: &str) -> Result<Value, String> {
+        let status = self.status()?;
+        let members = status["members"].as_array().into_iter().flatten();
+        members
+            .into_iter()
+            .find(|member| member["name"] == name)
+            .cloned()
+            .ok_or_else(|| format!("no {name} in {status}"))
+    }
+
+    /// Who serves a client of the proxy now.
+    ///
+    /// # Errors
+    /// Why nobody does, in words.
+    pub fn who(&self) -> Result<Who, String> {
+        who(self.front(), Duration::from_secs(10))
+    }
+
+    /// Waits until one member serves and the other is ready to take over; returns who serves.
+    ///
+    /// # Panics
+    /// If that doesn't come about within [`PATIENCE`].
+    pub fn wait_until_steady(&self) -> Who {
+        wait_until(PATIENCE, "one member active, the other ready", || {
+            let status = self.status()?;
+            let active = status["active"].as_str().ok_or_else(|| status.to_string())?;
+            let standby = self.member_status(self.other(active).name)?;
+            if status["state"] != "active" || standby["ready"] != true {
+                return Err(status.to_string());
+            }
+            match self.who()? {
+                serving if serving.member == active => Ok(serving),
+                serving => Err(format!("{serving:?} serves, but {active} is active")),
+            }
+        })
+    }
+
+    /// Waits until a member of a later epoch than `before` serves; returns who.
+    ///
+    /// # Panics
+    /// If that doesn't come about within [`PATIENCE`].
+    pub fn wait_for_takeover(&self, before: &Who) -> Who {
+        wait_until(PATIENCE, &format!("someone after {before:?} to serve"), || {
+            let now =
+                self.who().map_err(|error| format!("{error}; {:?}", self.status().map(|status| status.to_string())))?;
+            if now.epoch > before.epoch { Ok(now) } else { Err(format!("{now:?}")) }
+        })
+    }
+
+    /// Waits until the flows of a member have acted under this epoch, as the witness sees it.
+    ///
+    /// # Panics
+    /// If they haven't within [`PATIENCE`].
+    pub fn wait_for_act(&self, by: &Who) {
+        wait_until(PATIENCE, &format!("an act of the flows of {by:?}"), || match self.sink.last_act(&by.member) {
+            Some(act) if act.epoch == by.epoch => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+
+    /// Writes the configuration: the smallest useful one, with `more` at its end.
+    pub fn write_config(&mut self, more: &str) {
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let mut text = format!(
+            "[admin]
+listen = \"{admin}\"
+[[admin.token]]
+name = \"test\"
+role = \"admin\"
+token_file = \"{token}\"
+[links]
+listen = \"{links}\"
+[store]
+dir = \"{store}\"
+[[instance]]
+name = \"{INSTANCE}\"
+listen = \"{front}\"
+",
+            admin = SocketAddr::new(self.network.bind(PROXY), 9480),
+            links = SocketAddr::new(self.network.bind(PROXY), 9481),
+            front = SocketAddr::new(self.network.bind(PROXY), 1880),
+            token = path("admin.token"),
+            store = path("store"),
+        );
+        for name in MEMBERS {
+            let ip = self.network.ip(name);
+            let token = path(&format!("{name}/token"));
+            let _ = write!(
+                text,
+                "[[instance.member]]
+name = \"{name}\"
+address = \"{ip}:1880\"
+launcher = {{ kind = \"hotspare\", url = \"http://{ip}:2880\", token_file = \"{token}\" }}
+"
+            );
+        }
+        text.push_str(more);
+        write(self.config.clone(), &text);
+    }
+
+    /// The folder that holds everything of this pair: the proxy's store is `store`, members have `a` and `b`.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+}
+
+impl Network {
+    /// The address by which the parts reach one another.
+    fn ip(&self, host: &str) -> IpAddr {
+        match self {
+            Network::Loopback(block) => block.ip(match host {
+                PROXY => 1,
+                "a" => 2,
+                _ => 3,
+            }),
+            Network::Lab(lab) => lab.ip(host),
+        }
+    }
+
+    /// The address a part binds: in a lab it must be reachable from the test as well.
+    fn bind(&self, host: &str) -> IpAddr {
+        match self {
+            Network::Loopback(_) => self.ip(host),
+            Network::Lab(_) => IpAddr::from([0, 0, 0, 0]),
+        }
+    }
+
+    fn test_socket(&self, host: &str, port: u16) -> SocketAddr {
+        match self {
+            Network::Loopback(_) => SocketAddr::new(self.ip(host), port),
+            Network::Lab(lab) => SocketAddr::new(lab.control_ip(host), port),
+        }
+    }
+
+    /// The test's own address, as the parts reach it.
+    fn test(&self) -> IpAddr {
+        match self {
+            Network::Loopback(block) => block.ip(9),
+            Network::Lab(lab) => lab.test_ip(),
+        }
+    }
+
+    fn command(&self, host: &str, program: &str) -> Command {
+        match self {
+            Network::Loopback(_) => Command::new(program),
+            Network::Lab(lab) => lab.command(host, program),
+        }
+    }
+}
+
+fn write(path: PathBuf, text: &str) {
+    fs::write(&path, text).unwrap_or_else(|error| panic!("can't write {}: {error}", path.display()));
+}
