@@ -5,10 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+use hotspare_protocol::Secret;
+
 use super::file::{self, LauncherKind};
 use super::read::Located;
 use super::report::Report;
-use super::secret::{self, Refused, Secrets, Token, Tokens};
+use super::secret::{self, Refused, Secrets, Tokens};
 use super::value::{HostPort, Name, OrOff, StatusRange, Url};
 use super::{
     Admin, AdminUser, Check, CheckKind, Config, Drill, Health, Hook, HookAction, Instance, Launcher, Listener, Member,
@@ -121,7 +123,8 @@ impl<'r> Builder<'r> {
 
     fn instance(&mut self, written: Located<file::Instance>) -> Option<Instance> {
         let members: Vec<Member> = written.member.iter().filter_map(|member| self.member(member)).collect();
-        let prefer = written.prefer.as_ref().and_then(|name| members.iter().position(|member| member.name == *name));
+        let preferred = |name: &Name| members.iter().position(|member: &Member| member.name == *name);
+        let prefer = written.prefer.as_ref().and_then(preferred).unwrap_or(0);
         let members = <[Member; 2]>::try_from(members).ok()?;
         let written = written.into_inner();
         Some(Instance {
@@ -176,7 +179,7 @@ impl<'r> Builder<'r> {
         self.or_report(at, key, read).map(Some)
     }
 
-    fn secret(&mut self, at: &str, key: &str, file: &Path) -> Option<Token> {
+    fn secret(&mut self, at: &str, key: &str, file: &Path) -> Option<Secret> {
         if self.secrets == Secrets::Skip {
             return Some(Tokens::unread().current().clone());
         }

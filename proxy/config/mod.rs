@@ -24,13 +24,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hotspare_protocol::Secret;
+
 pub use diff::{Change, Difference};
 pub use file::{
     CheckKind, DrillFault, EventKind, Failover, Isolated, Lease, Limits, Log, LogFormat, Protocol, ProxyHeader, Role,
     Timeouts,
 };
 pub use problem::{EXIT_CODE, Problem, Problems};
-pub use secret::{Secrets, Token, Tokens};
+pub use secret::{Secrets, Tokens};
 pub use value::{HostPort, LogFilter, Name, Network, OrOff, Percent, Size, StatusRange, Url, Window};
 
 /// Everything `hotspare run` works with, all defaults applied.
@@ -119,7 +121,7 @@ pub enum StoreKind {
         /// What all keys begin with.
         prefix: String,
         /// User and password.
-        user: Option<(String, Token)>,
+        user: Option<(String, Secret)>,
     },
 }
 
@@ -148,7 +150,7 @@ pub enum HookAction {
         /// Where to.
         url: Url,
         /// What signs it.
-        secret: Option<Token>,
+        secret: Option<Secret>,
     },
     /// A program with the event on its standard input.
     Run(Vec<String>),
@@ -163,8 +165,8 @@ pub struct Instance {
     pub listeners: Vec<Listener>,
     /// The two members, in the order of the file.
     pub members: [Member; 2],
-    /// Index of the member preferred when neither is active.
-    pub prefer: Option<usize>,
+    /// Index of the member that becomes active when neither is.
+    pub prefer: usize,
     /// How it is found out that a member serves.
     pub health: Health,
     /// The permission to run flows.

@@ -92,7 +92,7 @@ pub(super) fn read_key<T: Field>(report: &mut Report, path: &str, table: &DeTabl
     let Some((_, value)) = table.iter().find(|(name, _)| name.get_ref() == key.name) else {
         return default(report);
     };
-    match T::read(report, &path, value).filter(|value| in_range(report, &path, value, key)) {
+    match T::read(report, &path, value).filter(|read| in_range(report, &path, read, value, key)) {
         Some(value) => Some(value),
         None if key.default.is_some() => default(report),
         None => None,
@@ -122,19 +122,18 @@ pub(super) fn near(word: &str, words: &[&str]) -> Mismatch {
     Mismatch { expected: Some(words_or(words)), help: suggest(word, words) }
 }
 
-fn in_range<T: Field>(report: &mut Report, path: &str, value: &T, key: &Key) -> bool {
+fn in_range<T: Field>(report: &mut Report, path: &str, read: &T, value: &Spanned<DeValue<'_>>, key: &Key) -> bool {
     let Some((low, high)) = key.range else {
         return true;
     };
     let bound = |raw| T::literal(raw).as_ref().and_then(T::measure);
-    let (Some(found), Some(least), Some(most)) = (value.measure(), bound(low), bound(high)) else {
+    let (Some(found), Some(least), Some(most)) = (read.measure(), bound(low), bound(high)) else {
         return true;
     };
     if (least..=most).contains(&found) {
         return true;
     }
-    let side = if found < least { "less" } else { "more" };
-    report.problem(path, format!("from {low} to {high}"), format!("a value that is {side}"), None);
+    report.problem(path, format!("from {low} to {high}"), raw(value.get_ref()).to_string(), None);
     false
 }
 
@@ -150,34 +149,29 @@ fn suggest(word: &str, words: &[&str]) -> Option<String> {
 
 /// For a key that belongs to another table: TOML gives a key to the last table header above it.
 fn elsewhere(name: &str) -> Option<String> {
-    let owners = owners(&File::section(), "", name);
-    let list: Vec<String> = owners
-        .iter()
-        .map(|owner| if owner.is_empty() { "the top of the file".to_owned() } else { format!("[{owner}]") })
-        .collect();
-    (!list.is_empty())
-        .then(|| format!("{name} is a key of {}; a key belongs to the last table header above it", list.join(" and ")))
+    let mut headers = Vec::new();
+    owners(&File::section(), "", "the top of the file", name, &mut headers);
+    let owners = headers.join(" and ");
+    (!headers.is_empty()).then(|| format!("{name} is a key of {owners}; a key belongs to the last [header] above it"))
 }
 
-fn owners(section: &Section, path: &str, name: &str) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
+/// Adds the headers of all tables inside `section` that have a key of this name.
+fn owners(section: &Section, path: &str, header: &str, name: &str, headers: &mut Vec<String>) {
     for key in &section.keys {
         if key.name == name {
-            found.push(path.to_owned());
+            headers.push(header.to_owned());
         }
-        let inner = match &key.kind {
-            Kind::Table(inner) => Some(inner),
-            Kind::List(item) => match item.as_ref() {
-                Kind::Table(inner) => Some(inner),
-                _ => None,
-            },
-            _ => None,
-        };
-        if let Some(inner) = inner {
-            found.extend(owners(inner, &join(path, key.name), name));
+        let path = join(path, key.name);
+        match &key.kind {
+            Kind::Table(inner) => owners(inner, &path, &format!("[{path}]"), name, headers),
+            Kind::List(item) => {
+                if let Kind::Table(inner) = item.as_ref() {
+                    owners(inner, &path, &format!("[[{path}]]"), name, headers);
+                }
+            }
+            _ => {}
         }
     }
-    found
 }
 
 fn join(path: &str, name: &str) -> String {

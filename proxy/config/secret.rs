@@ -3,12 +3,11 @@
 //! Owns reading them from files and the environment, and keeps their value out of everything that is
 //! printed. It never says what a wrong token looked like.
 
-use std::fmt;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use subtle::ConstantTimeEq;
+use hotspare_protocol::{Secret, same_secret};
 
 /// Longest token file that is read, in bytes. It holds two tokens at most.
 const MAX_FILE: u64 = 4096;
@@ -24,62 +23,38 @@ pub enum Secrets {
     Skip,
 }
 
-/// One secret. Neither `Debug` nor anything else prints it.
-#[derive(Clone)]
-pub struct Token(String);
-
 /// The tokens that are valid now: one, or two while it is being changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tokens {
-    current: Token,
-    next: Option<Token>,
-}
-
-impl Token {
-    /// The value itself, to be sent to the other end and nowhere else.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Token(hidden)")
-    }
-}
-
-/// Compared in a time that says nothing of where two tokens differ.
-impl PartialEq for Token {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
-    }
+    current: Secret,
+    next: Option<Secret>,
 }
 
 impl Tokens {
     /// A single token.
-    pub fn one(token: Token) -> Tokens {
+    pub fn one(token: Secret) -> Tokens {
         Tokens { current: token, next: None }
     }
 
     /// The token to show to others: the first line of the file.
-    pub fn current(&self) -> &Token {
+    pub fn current(&self) -> &Secret {
         &self.current
     }
 
     /// All tokens that are taken from others, one or two.
-    pub fn valid(&self) -> impl Iterator<Item = &Token> {
+    pub fn valid(&self) -> impl Iterator<Item = &Secret> {
         std::iter::once(&self.current).chain(&self.next)
     }
 
     /// Whether this is one of the valid tokens.
     pub fn accept(&self, shown: &str) -> bool {
         // Both are looked at in any case, so that the time says nothing of which was nearly right.
-        self.valid().fold(false, |found, token| found | bool::from(token.0.as_bytes().ct_eq(shown.as_bytes())))
+        self.valid().fold(false, |found, token| found | same_secret(shown, token.expose()))
     }
 
     /// Whether some token is valid in both.
     pub fn overlap(&self, other: &Tokens) -> bool {
-        self.valid().any(|token| other.accept(&token.0))
+        self.valid().any(|token| other.accept(token.expose()))
     }
 
     /// From the text of a token file.
@@ -101,12 +76,12 @@ impl Tokens {
                 help: Some("make one with: openssl rand -hex 32".to_owned()),
             });
         }
-        Ok(Tokens { current: Token(current.to_owned()), next: next.map(|token| Token(token.to_owned())) })
+        Ok(Tokens { current: Secret::new(current), next: next.map(Secret::new) })
     }
 
     /// What stands in for a secret that is not to be read.
     pub(super) fn unread() -> Tokens {
-        Tokens::one(Token(String::new()))
+        Tokens::one(Secret::new(""))
     }
 }
 
@@ -165,7 +140,7 @@ mod tests {
         let tokens = Tokens::parse("0123456789abcdef\nfedcba9876543210\n").expect("two tokens");
         assert!(tokens.accept("0123456789abcdef") && tokens.accept("fedcba9876543210"));
         assert!(!tokens.accept("") && !tokens.accept("0123456789abcde"));
-        assert_eq!(tokens.current().reveal(), "0123456789abcdef");
+        assert_eq!(tokens.current().expose(), "0123456789abcdef");
         assert!(Tokens::parse("").is_err());
         assert!(Tokens::parse("short").is_err());
         assert!(Tokens::parse("0123456789abcdef\n0123456789abcdef\n0123456789abcdef").is_err());

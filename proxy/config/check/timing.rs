@@ -3,7 +3,6 @@
 //! A rule is left out where one of its values was refused already: the default stands in for it then,
 //! and what the rule said would be about a value nobody wrote.
 
-use std::fmt::Display;
 use std::time::Duration;
 
 use crate::config::file::{File, Instance, LauncherKind};
@@ -17,19 +16,11 @@ pub(super) fn check(report: &mut Report, file: &File) {
             lease(&mut rules, instance);
         }
         health(&mut rules, instance);
-        steps(&mut rules, instance);
+        damping(&mut rules, instance);
         limits(&mut rules, instance);
-        limits_of_all(report, file, instance);
     }
-    store(report, file);
-}
-
-/// What a rule compares: a key and its value, which may be worked out from more than that key.
-struct Side<'a, T> {
-    keys: &'a [&'a str],
-    value: T,
-    /// How the value came about, as in "3 heartbeats (300ms)".
-    words: String,
+    store(&mut Rules { report, at: "store" }, file);
+    limits_of_all(report, file);
 }
 
 struct Rules<'r> {
@@ -37,27 +28,29 @@ struct Rules<'r> {
     at: &'r str,
 }
 
+/// A bound that is worked out from other keys.
+struct Least<'a, T> {
+    value: T,
+    /// How it is worked out, as in "four heartbeats and stop_lead".
+    words: &'a str,
+    keys: &'a [&'a str],
+}
+
 impl Rules<'_> {
-    /// `low` must not be more than `high`; reported at whichever of `low`'s first key and `high`'s first key the file has.
-    fn at_most<T: PartialOrd + Show>(&mut self, low: Side<'_, T>, high: Side<'_, T>, why: &str) {
-        if low.value <= high.value {
+    /// `key` must have at least a value that is worked out from others. Reported at `key` or, if the file leaves
+    /// that at its default, at the one that made the bound too high.
+    fn at_least<T: PartialOrd + Show>(&mut self, key: &str, value: T, least: &Least<'_, T>, why: &str) {
+        if value >= least.value {
             return;
         }
-        let place = |key: &&str| format!("{}.{key}", self.at);
-        let mut keys = low.keys.iter().chain(high.keys).map(place);
-        if keys.clone().any(|key| self.report.is_bad(&key)) {
+        let place = |key: &str| format!("{}.{key}", self.at);
+        let keys: Vec<String> = std::iter::once(key).chain(least.keys.iter().copied()).map(place).collect();
+        if keys.iter().any(|key| self.report.is_bad(key)) {
             return;
         }
-        let low_is_written = low.keys.iter().any(|key| self.report.has(&place(key)));
-        let (blamed, expected) = if low_is_written {
-            let key = low.keys.iter().map(place).find(|key| self.report.has(key));
-            (key, format!("at most {}: {why}", high.words))
-        } else {
-            (high.keys.first().map(place), format!("at least {}: {why}", low.words))
-        };
-        let found = if low_is_written { low.value.show() } else { high.value.show() };
-        let blamed = blamed.or_else(|| keys.next()).unwrap_or_default();
-        self.report.problem(&blamed, expected, found, None);
+        let blamed = keys.iter().find(|key| self.report.has(key)).unwrap_or(&keys[0]).clone();
+        let expected = format!("{key} at least {} ({}): {why}", least.words, least.value.show());
+        self.report.problem(&blamed, expected, format!("{key} = {}", value.show()), None);
     }
 }
 
@@ -67,7 +60,7 @@ trait Show {
 
 impl Show for Duration {
     fn show(&self) -> String {
-        write_duration(*self)
+        format!("\"{}\"", write_duration(*self))
     }
 }
 
@@ -77,94 +70,62 @@ impl Show for u32 {
     }
 }
 
-fn side<'a, T: Show>(keys: &'a [&'a str], value: T, words: impl Display) -> Side<'a, T> {
-    let words = format!("{words} ({})", value.show());
-    Side { keys, value, words }
-}
-
 fn lease(rules: &mut Rules<'_>, instance: &Instance) {
     let (lease, health) = (&instance.lease, &instance.health);
-    rules.at_most(
-        side(&["lease.heartbeat"], lease.heartbeat, "heartbeat"),
-        side(&["lease.ttl"], lease.ttl / 3, "a third of lease.ttl"),
-        "two lost heartbeats must not end a lease",
-    );
-    rules.at_most(
-        side(&["lease.stop_lead"], lease.stop_lead, "stop_lead"),
-        side(
-            &["lease.ttl", "lease.heartbeat"],
-            lease.ttl.saturating_sub(lease.heartbeat * 2),
-            "ttl less two heartbeats",
-        ),
-        "a lease that is renewed in time must not begin to stop flows",
-    );
-    rules.at_most(
-        side(&["lease.ttl"], lease.ttl, "ttl"),
-        side(&["lease.promise"], lease.promise, "promise"),
-        "a promise must last longer than the lease that it takes over from",
-    );
-    rules.at_most(
-        side(&["lease.heartbeat"], lease.heartbeat * 2, "two heartbeats"),
-        side(&["health.hang_after"], health.hang_after, "health.hang_after"),
-        "a hang is told by heartbeats",
-    );
+    // The same bound as `LeaseSettings::validate` of the decision core; a test holds the two together.
+    let least = Least {
+        value: lease.heartbeat * 4 + lease.stop_lead,
+        words: "four heartbeats and stop_lead",
+        keys: &["lease.heartbeat", "lease.stop_lead"],
+    };
+    let why = "two lost heartbeats must neither end a lease nor begin to stop its flows";
+    rules.at_least("lease.ttl", lease.ttl, &least, why);
+    let why = "a promise must be asked for again before it ends";
+    rules.at_least("lease.promise", lease.promise, &least, why);
+    let least = Least { value: lease.heartbeat * 2, words: "two heartbeats", keys: &["lease.heartbeat"] };
+    rules.at_least("health.hang_after", health.hang_after, &least, "a hang is told by heartbeats");
 }
 
 fn health(rules: &mut Rules<'_>, instance: &Instance) {
     let health = &instance.health;
-    rules.at_most(
-        side(&["health.timeout"], health.timeout, "timeout"),
-        side(&["health.interval"], health.interval, "interval"),
-        "a check must end before the next begins",
-    );
+    let least = Least { value: health.timeout, words: "health.timeout", keys: &["health.timeout"] };
+    rules.at_least("health.interval", health.interval, &least, "a check must end before the next begins");
 }
 
-fn steps(rules: &mut Rules<'_>, instance: &Instance) {
-    let (timeouts, failover) = (&instance.timeouts, &instance.failover);
-    rules.at_most(
-        side(
-            &["timeouts.drain", "timeouts.stop", "timeouts.start"],
-            timeouts.drain + timeouts.stop + timeouts.start,
-            "drain, stop and start together",
-        ),
-        side(&["timeouts.switchover"], timeouts.switchover, "switchover"),
-        "a planned switch must have time for its steps",
-    );
-    rules.at_most(
-        side(&["failover.hold_down"], failover.hold_down, "hold_down"),
-        side(&["failover.hold_down_max"], failover.hold_down_max, "hold_down_max"),
-        "it is what the wait doubles up to",
-    );
+fn damping(rules: &mut Rules<'_>, instance: &Instance) {
+    let failover = &instance.failover;
+    let least = Least { value: failover.hold_down, words: "failover.hold_down", keys: &["failover.hold_down"] };
+    rules.at_least("failover.hold_down_max", failover.hold_down_max, &least, "it is what that wait doubles up to");
 }
 
 fn limits(rules: &mut Rules<'_>, instance: &Instance) {
     let limits = &instance.limits;
-    let connections = || side(&["limits.connections"], limits.connections, "connections");
-    rules.at_most(side(&["limits.parked"], limits.parked, "parked"), connections(), "those parked are connections too");
-    if let OrOff(Some(per_source)) = limits.per_source {
-        let why = "one address can't have more than all";
-        rules.at_most(side(&["limits.per_source"], per_source, "per_source"), connections(), why);
+    let least = Least { value: limits.parked, words: "limits.parked", keys: &["limits.parked"] };
+    rules.at_least("limits.connections", limits.connections, &least, "those that wait are connections too");
+    if let OrOff(Some(value)) = limits.per_source {
+        let least = Least { value, words: "limits.per_source", keys: &["limits.per_source"] };
+        rules.at_least("limits.connections", limits.connections, &least, "one address can't have more than all");
     }
 }
 
-fn limits_of_all(report: &mut Report, file: &File, instance: &Instance) {
-    let all = file.proxy.max_connections;
-    if instance.limits.connections > all
-        && !report.is_bad("proxy.max_connections")
-        && report.has("proxy.max_connections")
-    {
-        let expected =
-            format!("at least {}, which limits.connections of {} allows", instance.limits.connections, instance.name);
-        report.problem("proxy.max_connections", expected, all.to_string(), None);
-    }
-}
-
-fn store(report: &mut Report, file: &File) {
+fn store(rules: &mut Rules<'_>, file: &File) {
     let store = &file.store;
-    let mut rules = Rules { report, at: "store" };
-    rules.at_most(
-        side(&["renew", "request_timeout"], store.renew * 2 + store.request_timeout, "two renewals and a request"),
-        side(&["lead_for"], store.lead_for, "lead_for"),
-        "one lost renewal must not end leadership",
-    );
+    let least = Least {
+        value: store.renew * 2 + store.request_timeout,
+        words: "two renewals and a request_timeout",
+        keys: &["renew", "request_timeout"],
+    };
+    rules.at_least("lead_for", store.lead_for, &least, "one lost renewal must not end leadership");
+}
+
+/// An instance may be allowed more than all together only as long as nobody wrote so.
+fn limits_of_all(report: &mut Report, file: &File) {
+    let all = file.proxy.max_connections;
+    for instance in &file.instance {
+        let key = format!("{}.limits.connections", instance.at);
+        let own = instance.limits.connections;
+        if own > all && report.has(&key) && !report.is_bad(&key) && !report.is_bad("proxy.max_connections") {
+            report.problem(&key, format!("at most proxy.max_connections ({all})"), own.to_string(), None);
+        }
+    }
 }

@@ -16,7 +16,7 @@ section! {
         /// Where clients connect to; short for one listener called "main" that goes to the port of the member's address.
         listen: Option<SocketAddr>, otherwise "an [[instance.listener]] is needed";
         /// Name of the member that becomes active when neither is. Set it where one machine is the better one.
-        prefer: Option<Name>, otherwise "whichever is ready first";
+        prefer: Option<Name>, otherwise "the first";
         /// More ports that lead to the members, such as those that flows open themselves.
         listener: Vec<Located<Listener>>;
         /// The two Node-REDs; exactly two.

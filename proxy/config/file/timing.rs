@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::read::{Located, section};
-use crate::config::value::{OrOff, Percent, Size, StatusRange, Window, one_of};
+use crate::config::value::{OrOff, Percent, StatusRange, Window, one_of};
 
 section! {
     /// How it is found out that a member serves. The spare is checked as hard as the active.
@@ -16,8 +16,8 @@ section! {
         rise: u32 = 2, in 1 .. 100;
         /// How many bad checks in a row make it unhealthy. Raise it on a lossy network.
         fall: u32 = 3, in 1 .. 100;
-        /// How long after its start a member's bad checks don't count. Raise it for a Node-RED with many nodes.
-        start_grace: Duration = "30s", in "0s" .. "1h";
+        /// How long after a start of its flows a member's bad checks don't count. Raise it for flows that take long to serve.
+        start_grace: Duration = "2s", in "0s" .. "1h";
         /// How long Node-RED's event loop may stand still before it counts as hung; below that it is busy. Raise it for flows that compute long.
         hang_after: Duration = "2s", in "200ms" .. "10m";
         /// What is checked; all must be good.
@@ -73,11 +73,11 @@ section! {
         /// How far two machines' clocks may drift apart in speed.
         drift: Percent = "1%", in "0%" .. "10%";
         /// Time between the end of a lease and the certain end of the process. Raise it for machines whose cores are all busy.
-        kill_budget: Duration = "200ms", in "10ms" .. "1m";
+        kill_budget: Duration = "200ms", in "20ms" .. "1m";
         /// How long before its end a lease that was not renewed makes flows stop gracefully, before the kill.
-        stop_lead: Duration = "300ms", in "0s" .. "1m";
+        stop_lead: Duration = "250ms", in "0s" .. "1m";
         /// How long the spare promises to start nothing when no controller is there. A launcher that has just booted starts nothing for as long.
-        promise: Duration = "3s", in "200ms" .. "10m";
+        promise: Duration = "2s", in "200ms" .. "10m";
         /// What an active does that reaches neither a controller nor its peer. "run" gives up that flows never run twice.
         on_isolated: Isolated = "stop";
     }
@@ -90,22 +90,20 @@ section! {
         connect: Duration = "1s", in "10ms" .. "1m";
         /// A connection on which nothing moves. Websockets of the editor are silent for up to 15 s.
         idle: OrOff<Duration> = "1h", in "1s" .. "30d";
-        /// A connection of which one side has ended.
-        half_closed: OrOff<Duration> = "5m", in "1s" .. "1d";
         /// A client that waits for an active. Behind an ingress keep it below the ingress's own connect timeout.
         park: Duration = "5s", in "0s" .. "5m";
         /// Connections to the old active at a planned switch, before they are cut. "0s" cuts at once.
         drain: Duration = "5s", in "0s" .. "1h";
+        /// Node-RED coming up, its flows still stopped. Raise it for many nodes or a slow disk.
+        boot: Duration = "1m", in "1s" .. "1h";
         /// Flows starting on a member.
-        start: Duration = "30s", in "100ms" .. "1h";
-        /// Flows stopping on a member, before Node-RED is killed.
-        stop: Duration = "10s", in "100ms" .. "10m";
-        /// A planned switch in all; past it the old active is taken back.
-        switchover: Duration = "1m", in "1s" .. "2h";
+        start: Duration = "15s", in "100ms" .. "1h";
+        /// Flows stopping on a member, before Node-RED is killed. Raise it for nodes that write something when they close.
+        stop: Duration = "5s", in "100ms" .. "10m";
+        /// A new active being seen to serve in a planned switch; past it the old one is taken back.
+        verify: Duration = "5s", in "100ms" .. "10m";
         /// A member coming back ready in a rolling restart.
-        restart: Duration = "3m", in "1s" .. "2h";
-        /// The head of a request on a listener of protocol "http".
-        http_header: Duration = "10s", in "100ms" .. "10m";
+        restart: Duration = "90s", in "1s" .. "2h";
     }
 }
 
@@ -120,8 +118,6 @@ section! {
         per_source: OrOff<u32> = "off", in 1 .. 10000000;
         /// New connections in a second.
         rate: OrOff<u32> = "off", in 1 .. 10000000;
-        /// Bytes of a request kept so that it can be sent again after a crash, on a listener of protocol "http".
-        http_buffer: Size = "64KiB", in "0B" .. "16MiB";
     }
 }
 
@@ -131,11 +127,13 @@ section! {
         /// Failovers in an hour; one more and the instance is frozen until someone looks.
         max_per_hour: u32 = 6, in 1 .. 1000;
         /// How long after a failover the next one waits; doubles each time.
-        hold_down: Duration = "5s", in "0s" .. "1h";
+        hold_down: Duration = "1s", in "0s" .. "1h";
         /// What that wait doubles up to.
-        hold_down_max: Duration = "5m", in "0s" .. "1d";
-        /// Whether the preferred member is switched back to when it is ready again.
-        auto_failback: bool = false;
+        hold_down_max: Duration = "1m", in "0s" .. "1d";
+        /// How long the preferred member must have been ready again before it is switched back to.
+        auto_failback: OrOff<Duration> = "off", in "1s" .. "7d";
+        /// How long the preferred member is waited for when neither has ever been active.
+        wait_for_preferred: Duration = "5s", in "0s" .. "10m";
         /// Whether a spare with older flows or missing nodes may take over when the active is lost. It is an alarm either way.
         promote_stale: bool = true;
     }
