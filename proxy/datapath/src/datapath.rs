@@ -1,0 +1,369 @@
+//! The handle to the data path: starts and stops its threads, gives them their orders, sums their counters.
+//! Its methods may be called from any thread; each returns quickly.
+
+use crate::config::{
+    Config, Drain, Error, InstanceId, InstanceSpec, Limits, ListenerId, ListenerSpec, Route,
+};
+use crate::counters::Counters;
+use crate::mailbox::{Latch, Mailbox, Order, ThreadListener};
+use crate::quota::Pool;
+use crate::shared::Instance;
+use crate::signal::SignalSink;
+use crate::socket;
+use crate::worker::Worker;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Longest wait for a thread to carry out an order.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A listener that is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// For [`DataPath::remove_listener`].
+    pub id: ListenerId,
+    /// Where it listens; the port that was found if port 0 was asked for.
+    pub addr: SocketAddr,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    instances: HashMap<InstanceId, Arc<Instance>>,
+    /// The sockets of each listener, one per thread, kept to hand them over.
+    listeners: HashMap<ListenerId, (InstanceId, Vec<OwnedFd>)>,
+    next_listener: u32,
+}
+
+/// The data path. Dropping it ends everything at once; see [`DataPath::stop`] for the gentle way.
+#[derive(Debug)]
+pub struct DataPath {
+    mailboxes: Vec<Arc<Mailbox>>,
+    threads: Vec<JoinHandle<()>>,
+    state: Mutex<State>,
+}
+
+impl DataPath {
+    /// Starts the threads. They do nothing until they are given a listener and a route.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the system gives no epoll, eventfd or thread.
+    pub fn start(config: Config, sink: Arc<dyn SignalSink>) -> Result<Self, Error> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = if config.threads == 0 {
+            cores
+        } else {
+            config.threads
+        };
+        let total = Arc::new(Pool::new(connection_bound(&config, count), count));
+        let mut this = Self {
+            mailboxes: Vec::new(),
+            threads: Vec::new(),
+            state: Mutex::default(),
+        };
+        for thread in 0..count {
+            let system = |what| {
+                move |e: rustix::io::Errno| Error::System {
+                    what,
+                    reason: e.into(),
+                }
+            };
+            let mailbox = Arc::new(Mailbox::new().map_err(system("eventfd"))?);
+            let worker = Worker::new(
+                thread,
+                &config,
+                Arc::clone(&mailbox),
+                Arc::clone(&sink),
+                Arc::clone(&total),
+            )
+            .map_err(system("epoll"))?;
+            let spawned = std::thread::Builder::new()
+                .name(format!("data-{thread}"))
+                .spawn(move || worker.run());
+            this.mailboxes.push(mailbox);
+            this.threads.push(spawned.map_err(|reason| Error::System {
+                what: "thread",
+                reason,
+            })?);
+        }
+        Ok(this)
+    }
+
+    /// Adds an instance. Its route is [`Route::Park`] until [`DataPath::set_route`] says otherwise.
+    ///
+    /// # Errors
+    /// [`Error::InstanceExists`].
+    pub fn add_instance(&self, spec: InstanceSpec) -> Result<(), Error> {
+        let mut state = self.state();
+        if state.instances.contains_key(&spec.id) {
+            return Err(Error::InstanceExists(spec.id));
+        }
+        let instance = Arc::new(Instance::new(
+            spec.id,
+            spec.name,
+            spec.limits,
+            self.mailboxes.len(),
+        ));
+        state.instances.insert(spec.id, Arc::clone(&instance));
+        self.tell_all(|_| Order::AddInstance(Arc::clone(&instance)))
+    }
+
+    /// Removes an instance with its listeners; its connections are reset, its counters are gone.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInstance`], [`Error::NoAnswer`].
+    pub fn remove_instance(&self, id: InstanceId) -> Result<(), Error> {
+        let listeners: Vec<_> = {
+            let mut state = self.state();
+            state
+                .instances
+                .remove(&id)
+                .ok_or(Error::UnknownInstance(id))?;
+            state
+                .listeners
+                .iter()
+                .filter(|(_, (owner, _))| *owner == id)
+                .map(|(listener, _)| *listener)
+                .collect()
+        };
+        for listener in listeners {
+            self.remove_listener(listener)?;
+        }
+        self.tell_all_and_wait(|latch| Order::RemoveInstance(id, latch))
+    }
+
+    /// Listens, or takes over sockets that listen already, and starts to accept.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] with the listener's name, its address and the system's words;
+    /// [`Error::UnknownInstance`].
+    pub fn add_listener(&self, spec: ListenerSpec) -> Result<Listener, Error> {
+        let ListenerSpec {
+            instance,
+            name,
+            listen,
+            port_index,
+            protocol,
+            timeouts,
+            inherited,
+        } = spec;
+        let mut state = self.state();
+        if !state.instances.contains_key(&instance) {
+            return Err(Error::UnknownInstance(instance));
+        }
+        let failed = |e: rustix::io::Errno| Error::Listen {
+            name: name.clone(),
+            addr: listen,
+            reason: e.into(),
+        };
+        let (addr, sockets) = self.sockets(listen, inherited).map_err(failed)?;
+        let kept = sockets
+            .iter()
+            .map(OwnedFd::try_clone)
+            .collect::<Result<Vec<_>, _>>();
+        let kept = kept.map_err(|reason| Error::Listen {
+            name: name.clone(),
+            addr: listen,
+            reason,
+        })?;
+        let id = ListenerId(state.next_listener);
+        state.next_listener += 1;
+        state.listeners.insert(id, (instance, kept));
+        for (thread, fd) in sockets.into_iter().enumerate() {
+            let mailbox = &self.mailboxes[thread % self.mailboxes.len()];
+            let listener = ThreadListener {
+                id,
+                instance,
+                port_index,
+                protocol,
+                timeouts,
+            };
+            if !mailbox.send(Order::AddListener(Box::new(listener), fd)) {
+                return Err(Error::NoAnswer);
+            }
+        }
+        Ok(Listener { id, addr })
+    }
+
+    /// Stops listening. Connections that wait in the kernel's queue are accepted first, open ones go on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownListener`], [`Error::NoAnswer`].
+    pub fn remove_listener(&self, id: ListenerId) -> Result<(), Error> {
+        self.state()
+            .listeners
+            .remove(&id)
+            .ok_or(Error::UnknownListener(id))?;
+        self.tell_all_and_wait(|latch| Order::RemoveListener(id, latch))
+    }
+
+    /// Copies of a listener's sockets, to hand over to the process that takes its place.
+    ///
+    /// # Errors
+    /// [`Error::UnknownListener`], [`Error::System`] when descriptors run out.
+    pub fn listening_sockets(&self, id: ListenerId) -> Result<Vec<OwnedFd>, Error> {
+        let state = self.state();
+        let (_, sockets) = state.listeners.get(&id).ok_or(Error::UnknownListener(id))?;
+        let copies = sockets
+            .iter()
+            .map(OwnedFd::try_clone)
+            .collect::<Result<_, _>>();
+        copies.map_err(|reason| Error::System {
+            what: "copy of a listening socket",
+            reason,
+        })
+    }
+
+    /// Sends an instance's connections elsewhere; `drain` says what becomes of those that the new route does not
+    /// cover. Returns the route's version at once; from then on no connection opens under an older one.
+    /// [`crate::SignalKind::Clear`] of that version (or [`DataPath::is_clear`]) says when the last one is gone.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInstance`].
+    pub fn set_route(&self, id: InstanceId, route: Route, drain: Drain) -> Result<u64, Error> {
+        // The lock makes this the only writer; readers never take it.
+        let state = self.state();
+        let instance = state.instances.get(&id).ok_or(Error::UnknownInstance(id))?;
+        let next = instance.route.load().next(route, drain, Instant::now());
+        let version = next.version;
+        instance.route.store(Arc::new(next));
+        for (thread, mailbox) in self.mailboxes.iter().enumerate() {
+            mailbox.route_changed(instance, thread);
+        }
+        Ok(version)
+    }
+
+    /// Whether the route of this version is in force everywhere and no connection outside of it is left.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInstance`].
+    pub fn is_clear(&self, id: InstanceId, version: u64) -> Result<bool, Error> {
+        Ok(self.instance(id)?.is_clear(version))
+    }
+
+    /// Changes an instance's bounds. What is open or parked already stays.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInstance`].
+    pub fn set_limits(&self, id: InstanceId, limits: Limits) -> Result<(), Error> {
+        let instance = self.instance(id)?;
+        instance.connections.set(limits.max_connections);
+        instance.limits.store(Arc::new(limits));
+        Ok(())
+    }
+
+    /// An instance's counters, summed over the threads.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInstance`].
+    pub fn counters(&self, id: InstanceId) -> Result<Counters, Error> {
+        Ok(self.instance(id)?.counters())
+    }
+
+    /// Stops or resumes accepting on all listeners; clients wait in the kernel's queues meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`].
+    pub fn set_accepting(&self, on: bool) -> Result<(), Error> {
+        self.tell_all_and_wait(|latch| Order::Accept(on, latch))
+    }
+
+    /// Stops listening, closes what is parked, lets open connections go on for `at_most`, then resets the rest.
+    /// Blocks until the threads have ended.
+    pub fn stop(mut self, at_most: Duration) {
+        self.end(at_most);
+    }
+
+    fn end(&mut self, at_most: Duration) {
+        self.state().listeners.clear();
+        let deadline = Instant::now() + at_most;
+        for mailbox in &self.mailboxes {
+            mailbox.send(Order::Stop(deadline));
+        }
+        for thread in self.threads.drain(..) {
+            // A thread contains its panics; should one end by one, there is nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+
+    /// One listening socket for each thread at least.
+    fn sockets(
+        &self,
+        listen: SocketAddr,
+        mut inherited: Vec<OwnedFd>,
+    ) -> Result<(SocketAddr, Vec<OwnedFd>), rustix::io::Errno> {
+        let Some(first) = inherited.first() else {
+            return socket::listen_group(listen, self.mailboxes.len());
+        };
+        let addr = socket::bound_addr(first)?;
+        while inherited.len() < self.mailboxes.len() {
+            inherited.push(socket::listen_one(addr)?);
+        }
+        Ok((addr, inherited))
+    }
+
+    fn instance(&self, id: InstanceId) -> Result<Arc<Instance>, Error> {
+        self.state()
+            .instances
+            .get(&id)
+            .cloned()
+            .ok_or(Error::UnknownInstance(id))
+    }
+
+    fn tell_all(&self, order: impl Fn(usize) -> Order) -> Result<(), Error> {
+        let told = self
+            .mailboxes
+            .iter()
+            .enumerate()
+            .all(|(thread, mailbox)| mailbox.send(order(thread)));
+        if told { Ok(()) } else { Err(Error::NoAnswer) }
+    }
+
+    fn tell_all_and_wait(&self, order: impl Fn(Arc<Latch>) -> Order) -> Result<(), Error> {
+        let latch = Latch::new(self.mailboxes.len());
+        self.tell_all(|_| order(Arc::clone(&latch)))?;
+        if latch.wait(ORDER_TIMEOUT) {
+            Ok(())
+        } else {
+            Err(Error::NoAnswer)
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for DataPath {
+    fn drop(&mut self) {
+        self.end(Duration::ZERO);
+    }
+}
+
+/// How many connections there may be in all: what was asked for, or what the descriptors allow once the reserve,
+/// the pipes and two sockets for each connection are counted. Raises the soft limit to the hard one first.
+fn connection_bound(config: &Config, threads: usize) -> usize {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(e) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    ) {
+        tracing::warn!(error = %e, "cannot raise the limit of descriptors");
+    }
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX / 4);
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX / 4);
+    let taken = config.reserved_descriptors + threads * (2 * config.pipes_per_thread + 2);
+    let possible = (descriptors.saturating_sub(taken) / 2).max(1);
+    if config.max_connections == 0 {
+        possible
+    } else {
+        config.max_connections.min(possible)
+    }
+}

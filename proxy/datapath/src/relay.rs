@@ -1,0 +1,266 @@
+//! Moves bytes in one direction: small messages by read and write through the thread's scratch buffer, bulky
+//! streams by splice through a pooled pipe.
+//!
+//! Contract: [`pump`] goes on until the source has nothing more (its `readable` goes down), the sink takes
+//! nothing more (its `writable` goes down), the source has ended, something broke, or the budget is used up.
+//! It never reads while anything is held, so a connection holds at most one scratch buffer's worth of bytes or
+//! one pipe's. It passes on no end: that is the caller's.
+
+use crate::conn::{Flow, Held, Side};
+use crate::pipes::{PIPE_BYTES, Pipes};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
+use rustix::pipe::{SpliceFlags, splice};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Size of a thread's scratch buffer: fits the second-level cache beside the kernel's own copies.
+pub(crate) const SCRATCH_BYTES: usize = 64 << 10;
+/// A read of this size or more makes a stream look bulky.
+const LARGE_READ: usize = 32 << 10;
+/// So many large reads in a row make it bulky.
+const LARGE_READS: u8 = 2;
+/// Bytes one connection may move before the others get their turn.
+const BUDGET: u64 = 4 << 20;
+
+/// What a thread lends to whichever flow is served.
+#[derive(Debug)]
+pub(crate) struct Io {
+    pub(crate) scratch: Box<[u8]>,
+    pub(crate) pipes: Pipes,
+    /// Times a pipe was taken.
+    pub(crate) splices: u64,
+}
+
+/// Why [`pump`] stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Nothing to read or no room to write; an event will tell.
+    Blocked,
+    /// The source has ended and everything was written.
+    Ended,
+    /// The budget is used up; there may be more.
+    Budget,
+    /// The source broke.
+    SourceFailed,
+    /// The sink broke.
+    SinkFailed,
+}
+
+/// Serves one flow. Returns the bytes written and why it stopped.
+pub(crate) fn pump(
+    source: &mut Side,
+    sink: &mut Side,
+    flow: &mut Flow,
+    io: &mut Io,
+) -> (u64, Stop) {
+    let mut moved = 0;
+    let stop = run(source, sink, flow, io, &mut moved);
+    give_back_empty_pipe(flow, io);
+    flow.moved |= moved > 0;
+    (moved, stop)
+}
+
+fn run(source: &mut Side, sink: &mut Side, flow: &mut Flow, io: &mut Io, moved: &mut u64) -> Stop {
+    loop {
+        match flush(sink, flow, moved) {
+            Ok(true) => {}
+            Ok(false) => return Stop::Blocked,
+            Err(_) => return Stop::SinkFailed,
+        }
+        if flow.ended {
+            return Stop::Ended;
+        }
+        if !source.readable || !sink.writable {
+            return Stop::Blocked;
+        }
+        if *moved >= BUDGET {
+            return Stop::Budget;
+        }
+        let step = if flow.large_reads >= LARGE_READS && lend_pipe(flow, io) {
+            splice_in(source, flow)
+        } else {
+            give_back_empty_pipe(flow, io);
+            copy(source, sink, flow, &mut io.scratch, moved)
+        };
+        if let Err(stop) = step {
+            return stop;
+        }
+    }
+}
+
+/// One read, and a write of what it brought. What the sink does not take is held.
+fn copy(
+    source: &mut Side,
+    sink: &mut Side,
+    flow: &mut Flow,
+    scratch: &mut [u8],
+    moved: &mut u64,
+) -> Result<(), Stop> {
+    let Some(from) = source.fd.as_ref() else {
+        return Err(Stop::SourceFailed);
+    };
+    let read = match recv(from, &mut *scratch, RecvFlags::empty()) {
+        Ok((0, _)) => {
+            source.readable = false;
+            flow.ended = true;
+            return Ok(());
+        }
+        Ok((read, _)) => read,
+        Err(Errno::AGAIN) => {
+            source.readable = false;
+            return Ok(());
+        }
+        Err(Errno::INTR) => return Ok(()),
+        Err(_) => return Err(Stop::SourceFailed),
+    };
+    flow.large_reads = if read >= LARGE_READ {
+        flow.large_reads.saturating_add(1)
+    } else {
+        0
+    };
+    if read < scratch.len() {
+        // All there was has been read; whatever comes later makes a new event. If the FIN was there before
+        // the read, nothing can come later: this is the end. (Urgent data makes short reads on the way.)
+        source.readable = source.failed || source.urgent;
+        flow.ended = source.hung_up && !source.failed && !source.urgent;
+    }
+    let sent = send_some(sink, flow.moved, &scratch[..read]).map_err(|_| Stop::SinkFailed)?;
+    *moved += sent as u64;
+    if sent > 0 {
+        flow.moved = true;
+    }
+    if sent < read {
+        flow.held = Held::Bytes {
+            buffer: scratch[sent..read].into(),
+            at: 0,
+        };
+    }
+    Ok(())
+}
+
+/// Writes what is held. True when nothing is left.
+fn flush(sink: &mut Side, flow: &mut Flow, moved: &mut u64) -> Result<bool, Errno> {
+    match &mut flow.held {
+        Held::Nothing => Ok(true),
+        Held::Bytes { buffer, at } => {
+            if !sink.writable {
+                return Ok(false);
+            }
+            let sent = send_some(sink, flow.moved, &buffer[*at as usize..])?;
+            *moved += sent as u64;
+            *at += sent as u32;
+            let done = *at as usize == buffer.len();
+            if done {
+                flow.held = Held::Nothing;
+            }
+            Ok(done)
+        }
+        Held::Pipe { pipe, filled } => {
+            while *filled > 0 {
+                if !sink.writable {
+                    return Ok(false);
+                }
+                let Some(to) = sink.fd.as_ref() else {
+                    return Err(Errno::NOTCONN);
+                };
+                match splice_some(pipe.read.as_fd(), to.as_fd(), *filled as usize) {
+                    Ok(0) => return Err(Errno::PIPE),
+                    Ok(sent) => {
+                        *filled -= sent as u32;
+                        *moved += sent as u64;
+                    }
+                    Err(Errno::AGAIN) => sink.writable = false,
+                    Err(Errno::INTR) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// Sends as much as the sink takes; takes `writable` down when it does not take all.
+fn send_some(sink: &mut Side, has_moved: bool, bytes: &[u8]) -> Result<usize, Errno> {
+    let Some(to) = sink.fd.as_ref() else {
+        return Err(Errno::NOTCONN);
+    };
+    if has_moved && !sink.nodelay {
+        // Nagle never holds back the first message of a connection, so short connections don't pay for this.
+        sockopt::set_tcp_nodelay(to, true)?;
+        sink.nodelay = true;
+    }
+    loop {
+        match send(to, bytes, SendFlags::NOSIGNAL) {
+            Ok(sent) => {
+                sink.writable = sent == bytes.len();
+                return Ok(sent);
+            }
+            Err(Errno::AGAIN) => {
+                sink.writable = false;
+                return Ok(0);
+            }
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Gives the flow an empty pipe unless it has one. False when there is none to be had.
+fn lend_pipe(flow: &mut Flow, io: &mut Io) -> bool {
+    if flow.is_empty() {
+        let Some(pipe) = io.pipes.take() else {
+            return false;
+        };
+        io.splices += 1;
+        flow.held = Held::Pipe { pipe, filled: 0 };
+    }
+    true
+}
+
+fn give_back_empty_pipe(flow: &mut Flow, io: &mut Io) {
+    if let Held::Pipe { filled: 0, .. } = flow.held
+        && let Held::Pipe { pipe, .. } = std::mem::take(&mut flow.held)
+    {
+        io.pipes.give_back(pipe);
+    }
+}
+
+/// Fills the flow's empty pipe from the source.
+fn splice_in(source: &mut Side, flow: &mut Flow) -> Result<(), Stop> {
+    let Held::Pipe { pipe, filled } = &mut flow.held else {
+        return Ok(());
+    };
+    let Some(from) = source.fd.as_ref() else {
+        return Err(Stop::SourceFailed);
+    };
+    match splice_some(from.as_fd(), pipe.write.as_fd(), PIPE_BYTES) {
+        Ok(0) => {
+            source.readable = false;
+            flow.ended = true;
+        }
+        Ok(read) => {
+            *filled = read as u32;
+            // Once a bulky stream has shrunk to small reads it is copied again.
+            flow.large_reads = if read >= LARGE_READ {
+                LARGE_READS + 1
+            } else {
+                flow.large_reads - 1
+            };
+        }
+        Err(Errno::AGAIN) => source.readable = false,
+        Err(Errno::INTR) => {}
+        Err(_) => return Err(Stop::SourceFailed),
+    }
+    Ok(())
+}
+
+fn splice_some(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> Result<usize, Errno> {
+    splice(
+        from,
+        None,
+        to,
+        None,
+        most,
+        SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
+    )
+}

@@ -1,0 +1,235 @@
+//! One connection in service: what its events and deadlines mean, how its ends are passed on, how it is closed.
+
+use crate::conn::{End, Phase};
+use crate::counters::CloseReason;
+use crate::relay::{self, Stop};
+use crate::signal::SignalKind;
+use crate::slab::Index;
+use crate::socket;
+use crate::worker::Worker;
+use rustix::event::epoll::EventFlags;
+use rustix::net::{Shutdown, shutdown};
+
+/// What is to become of a connection after it was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It goes on.
+    Stays,
+    /// It has more to do than its turn allowed.
+    HasMore,
+    /// Both directions have ended in order.
+    Done(CloseReason),
+    /// One side broke; the other is to see a reset too.
+    Broken(CloseReason),
+    /// The member broke before a byte moved: another attempt is possible.
+    Unused,
+}
+
+impl Worker {
+    pub(crate) fn on_event(&mut self, index: Index, end: End, flags: EventFlags) {
+        let Some(conn) = self.conns.get_mut(index) else {
+            return;
+        };
+        let side = if end == End::Client {
+            &mut conn.client
+        } else {
+            &mut conn.member
+        };
+        side.note(flags);
+        match conn.phase {
+            Phase::Relaying => self.serve(index),
+            Phase::Connecting if end == End::Member => self.connect_event(index),
+            Phase::Connecting => {
+                if conn.client.failed {
+                    self.end(index, CloseReason::ClientReset, true);
+                }
+            }
+            Phase::Parked => {
+                if conn.client.hung_up || conn.client.failed {
+                    self.look_whether_left(index);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn on_deadline(&mut self, index: Index) {
+        let now = self.now;
+        let idle = self.idle_timeout(index);
+        let Some(conn) = self.conns.get_mut(index) else {
+            return;
+        };
+        match conn.phase {
+            Phase::Parked => self.end(index, CloseReason::ParkTimeout, false),
+            Phase::Connecting => {
+                self.connect_failed(
+                    index,
+                    Some(SignalKind::Timeout),
+                    CloseReason::ConnectTimeout,
+                );
+            }
+            Phase::Relaying if now >= conn.last_move.saturating_add(idle) => {
+                self.end(index, CloseReason::IdleTimeout, false);
+            }
+            Phase::Relaying => {
+                self.wheel.set(index, conn.last_move.saturating_add(idle));
+                if !std::mem::replace(&mut conn.lasting, true)
+                    && let Some(Some(listener)) = self.listeners.get(conn.listener as usize)
+                    && let Some(fd) = conn.member.fd.as_ref()
+                {
+                    // Without these a vanished member is found by the idle timeout only; nothing is lost.
+                    let _ = socket::tune_lasting(fd, &listener.spec.timeouts);
+                }
+            }
+        }
+    }
+
+    /// Moves what can be moved in both directions and acts on what came of it.
+    pub(crate) fn serve(&mut self, index: Index) {
+        let (thread, now) = (self.thread, self.now);
+        let Some(conn) = self.conns.get_mut(index) else {
+            return;
+        };
+        let place = conn.instance;
+        let Some(local) = self.locals[place as usize].as_mut() else {
+            return;
+        };
+        if conn.is_untouched() && !local.route.load().covers(conn.epoch) {
+            // The first byte is only relayed under a route that still holds. The connection finds its new
+            // member when the new route is applied, in a moment.
+            return;
+        }
+        let splices = self.io.splices;
+        let (up, up_stop) = relay::pump(
+            &mut conn.client,
+            &mut conn.member,
+            &mut conn.up,
+            &mut self.io,
+        );
+        if up_stop == Stop::SinkFailed {
+            // The member may have answered before it closed: that answer is still to be had.
+            conn.member.readable = true;
+            conn.member.failed = true;
+        }
+        let (down, down_stop) = relay::pump(
+            &mut conn.member,
+            &mut conn.client,
+            &mut conn.down,
+            &mut self.io,
+        );
+        let cells = &local.shared.cells[thread];
+        if up + down > 0 {
+            conn.last_move = now;
+            cells.bytes_up.add(up);
+            cells.bytes_down.add(down);
+        }
+        if self.io.splices != splices {
+            cells.splices.add(self.io.splices - splices);
+        }
+        match judge(conn, up_stop, down_stop) {
+            Verdict::Stays => {}
+            Verdict::HasMore => self.queue(index),
+            Verdict::Done(reason) => self.end(index, reason, false),
+            Verdict::Broken(reason) => {
+                if reason == CloseReason::MemberReset && !conn.down.moved {
+                    let (member, epoch) = (conn.member_no, conn.epoch);
+                    self.signal(place, SignalKind::ResetBeforeFirstByte, member, epoch);
+                }
+                self.end(index, reason, true);
+            }
+            Verdict::Unused => {
+                self.connect_failed(
+                    index,
+                    Some(SignalKind::ResetBeforeFirstByte),
+                    CloseReason::MemberReset,
+                );
+            }
+        }
+    }
+
+    fn queue(&mut self, index: Index) {
+        let generation = self.conns.generation(index);
+        let Some(conn) = self.conns.get_mut(index) else {
+            return;
+        };
+        if !std::mem::replace(&mut conn.queued, true) {
+            self.unfinished.push_back((index, generation));
+        }
+    }
+
+    /// Ends a connection, wherever it stands. `reset`: both sides see a reset; else both are closed in order.
+    pub(crate) fn end(&mut self, index: Index, reason: CloseReason, reset: bool) {
+        let thread = self.thread;
+        self.unpark(index);
+        if !reset && let Some(conn) = self.conns.get_mut(index) {
+            // Taken out before the member is detached, which would reset it.
+            drop(conn.member.fd.take());
+        }
+        self.detach(index);
+        self.wheel.cancel(index);
+        let Some(mut conn) = self.conns.remove(index) else {
+            return;
+        };
+        conn.up.discard(&mut self.io.pipes);
+        match conn.client.fd.take() {
+            Some(fd) if reset => socket::close_with_reset(fd),
+            fd => drop(fd),
+        }
+        self.share.release(&self.total);
+        if let Some(Some(listening)) = self.listeners.get_mut(conn.listener as usize) {
+            listening.users -= 1;
+        }
+        self.forget_unused_listener(conn.listener);
+        let Some(local) = self.locals[conn.instance as usize].as_mut() else {
+            return;
+        };
+        local.share.release(&local.shared.connections);
+        let cells = &local.shared.cells[thread];
+        cells.active.sub(1);
+        cells.closed[reason as usize].add(1);
+    }
+}
+
+/// Passes ends on and says what is to become of the connection.
+fn judge(conn: &mut crate::conn::Conn, up: Stop, down: Stop) -> Verdict {
+    if up == Stop::SourceFailed || down == Stop::SinkFailed || conn.client.failed && conn.up.ended {
+        return Verdict::Broken(CloseReason::ClientReset);
+    }
+    if down == Stop::SourceFailed || up == Stop::SinkFailed || conn.member.failed && conn.down.ended
+    {
+        let unused = conn.is_untouched() && !conn.down.ended;
+        return if unused {
+            Verdict::Unused
+        } else {
+            Verdict::Broken(CloseReason::MemberReset)
+        };
+    }
+    if up == Stop::Ended {
+        conn.first_end.get_or_insert(End::Client);
+    }
+    if down == Stop::Ended {
+        conn.first_end.get_or_insert(End::Member);
+    }
+    if conn.up.finished() && conn.down.finished() {
+        let first = conn.first_end.unwrap_or(End::Client);
+        let reason = if first == End::Client {
+            CloseReason::ClientClosed
+        } else {
+            CloseReason::MemberClosed
+        };
+        return Verdict::Done(reason);
+    }
+    for (flow, sink) in [(&mut conn.up, &conn.member), (&mut conn.down, &conn.client)] {
+        if flow.finished() && !flow.passed_on {
+            flow.passed_on = true;
+            if let Some(fd) = sink.fd.as_ref() {
+                // A peer that is gone already says so with its next event.
+                let _ = shutdown(fd, Shutdown::Write);
+            }
+        }
+    }
+    if up == Stop::Budget || down == Stop::Budget {
+        Verdict::HasMore
+    } else {
+        Verdict::Stays
+    }
+}
