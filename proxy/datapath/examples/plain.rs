@@ -8,8 +8,8 @@
 //! ```
 
 use hotspare_datapath::{
-    Config, DataPath, Drain, InstanceId, InstanceSpec, Limits, ListenerSpec, Protocol, Route,
-    Signal, SignalKind, Timeouts,
+    Config, DataPath, Drain, InstanceId, InstanceSpec, Limits, ListenerSpec, Protocol, Route, Signal, SignalKind,
+    Timeouts,
 };
 use std::error::Error;
 use std::io::{Read, Write};
@@ -55,18 +55,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let signals = inputs.clone();
     // A full queue loses a signal; the next connection that fails sends another.
     let sink = move |signal| drop(signals.try_send(Input::Signal(signal)));
-    let data = DataPath::start(
-        Config {
-            threads,
-            ..Config::default()
-        },
-        Arc::new(sink),
-    )?;
-    data.add_instance(InstanceSpec {
-        id: INSTANCE,
-        name: "plain".into(),
-        limits: Limits::default(),
-    })?;
+    let data = DataPath::start(Config { threads, ..Config::default() }, Arc::new(sink))?;
+    data.add_instance(InstanceSpec { id: INSTANCE, name: "plain".into(), limits: Limits::default() })?;
     let listener = data.add_listener(ListenerSpec {
         instance: INSTANCE,
         name: "plain".into(),
@@ -83,14 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     std::thread::spawn(move || listen_for_commands(&control, &inputs));
 
-    let mut engine = Engine {
-        data,
-        members,
-        active: 0,
-        preferred: 0,
-        epoch: 0,
-        well: [0; 2],
-    };
+    let mut engine = Engine { data, members, active: 0, preferred: 0, epoch: 0, well: [0; 2] };
     engine.switch(0, Drain::Now)?;
     for input in queue {
         engine.handle(input)?;
@@ -112,10 +95,8 @@ impl Engine {
     fn handle(&mut self, input: Input) -> Result<(), Box<dyn Error>> {
         match input {
             Input::Signal(signal) => {
-                let fault = matches!(
-                    signal.kind,
-                    SignalKind::Refused | SignalKind::ResetBeforeFirstByte | SignalKind::Timeout
-                );
+                let fault =
+                    matches!(signal.kind, SignalKind::Refused | SignalKind::ResetBeforeFirstByte | SignalKind::Timeout);
                 if fault && signal.epoch == self.epoch {
                     self.well[self.active] = -CHECKS;
                     if self.well[1 - self.active] > -CHECKS {
@@ -125,11 +106,7 @@ impl Engine {
             }
             Input::Check { member, well } => {
                 let count = &mut self.well[member];
-                *count = if well {
-                    (*count).max(0) + 1
-                } else {
-                    (*count).min(0) - 1
-                };
+                *count = if well { (*count).max(0) + 1 } else { (*count).min(0) - 1 };
                 let other = 1 - self.active;
                 if self.well[self.active] <= -CHECKS && self.well[other] > 0 {
                     self.switch(other, Drain::Now)?;
@@ -151,21 +128,14 @@ impl Engine {
     fn switch(&mut self, member: usize, drain: Drain) -> Result<(), Box<dyn Error>> {
         self.active = member;
         self.epoch += 1;
-        let route = Route::To {
-            epoch: self.epoch,
-            member: member as u8,
-            addrs: vec![self.members[member]],
-        };
+        let route = Route::To { epoch: self.epoch, member: member as u8, addrs: vec![self.members[member]] };
         self.data.set_route(INSTANCE, route, drain)?;
         Ok(())
     }
 }
 
 fn keep_for_a_second() -> Drain {
-    Drain::After {
-        grace: Duration::from_secs(1),
-        spread: Duration::ZERO,
-    }
+    Drain::After { grace: Duration::from_secs(1), spread: Duration::ZERO }
 }
 
 fn check(member: usize, addr: SocketAddr, inputs: &SyncSender<Input>) {
@@ -196,9 +166,7 @@ fn listen_for_commands(path: &str, inputs: &SyncSender<Input>) {
     };
     for mut stream in listener.incoming().flatten() {
         let mut command = String::new();
-        if stream.read_to_string(&mut command).is_ok()
-            && inputs.send(Input::Command(command, stream)).is_err()
-        {
+        if stream.read_to_string(&mut command).is_ok() && inputs.send(Input::Command(command, stream)).is_err() {
             return;
         }
     }

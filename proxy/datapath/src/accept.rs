@@ -21,37 +21,21 @@ impl Worker {
         if let Err(e) = socket::tune_listener(&fd, &spec.timeouts) {
             tracing::warn!(error = %e, "options of a listening socket refused; going on without");
         }
-        let place = self
-            .listeners
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or_else(|| {
-                self.listeners.push(None);
-                self.listeners.len() - 1
-            });
+        let place = self.listeners.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.listeners.push(None);
+            self.listeners.len() - 1
+        });
         if self.accepting
-            && let Err(e) = epoll::add(
-                &self.epoll,
-                &fd,
-                listener_token(place as u32),
-                EventFlags::IN,
-            )
+            && let Err(e) = epoll::add(&self.epoll, &fd, listener_token(place as u32), EventFlags::IN)
         {
             tracing::error!(error = %e, "cannot watch a listening socket");
         }
-        self.listeners[place] = Some(Listening {
-            spec,
-            fd: Some(fd),
-            users: 0,
-        });
+        self.listeners[place] = Some(Listening { spec, fd: Some(fd), users: 0 });
     }
 
     /// Takes in what waits in the kernel's queue (closing would reset it), then closes.
     pub(crate) fn remove_listener(&mut self, id: ListenerId) {
-        let found = self
-            .listeners
-            .iter()
-            .position(|l| l.as_ref().is_some_and(|l| l.spec.id == id));
+        let found = self.listeners.iter().position(|l| l.as_ref().is_some_and(|l| l.spec.id == id));
         if let Some(place) = found {
             self.close_listener(place as u32);
         }
@@ -68,10 +52,7 @@ impl Worker {
     /// Frees the place of a listener that is closed and whose connections are gone.
     pub(crate) fn forget_unused_listener(&mut self, place: u32) {
         let entry = &mut self.listeners[place as usize];
-        if entry
-            .as_ref()
-            .is_some_and(|l| l.fd.is_none() && l.users == 0)
-        {
+        if entry.as_ref().is_some_and(|l| l.fd.is_none() && l.users == 0) {
             *entry = None;
         }
     }
@@ -83,12 +64,7 @@ impl Worker {
             };
             // Watched already, or not watched: both are what is wanted.
             let _ = if on {
-                epoll::add(
-                    &self.epoll,
-                    fd,
-                    listener_token(place as u32),
-                    EventFlags::IN,
-                )
+                epoll::add(&self.epoll, fd, listener_token(place as u32), EventFlags::IN)
             } else {
                 epoll::delete(&self.epoll, fd)
             };

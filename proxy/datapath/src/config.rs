@@ -64,11 +64,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_connections: 0,
-            max_parked: 10_000,
-            park_timeout: Duration::from_secs(30),
-        }
+        Self { max_connections: 0, max_parked: 10_000, park_timeout: Duration::from_secs(30) }
     }
 }
 
@@ -95,11 +91,7 @@ pub struct Keepalive {
 
 impl Default for Keepalive {
     fn default() -> Self {
-        Self {
-            idle: Duration::from_secs(60),
-            interval: Duration::from_secs(10),
-            probes: 3,
-        }
+        Self { idle: Duration::from_secs(60), interval: Duration::from_secs(10), probes: 3 }
     }
 }
 

@@ -43,11 +43,7 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) fn new(fd: OwnedFd, nodelay: bool) -> Self {
-        Self {
-            fd: Some(fd),
-            nodelay,
-            ..Self::default()
-        }
+        Self { fd: Some(fd), nodelay, ..Self::default() }
     }
 
     pub(crate) fn note(&mut self, flags: EventFlags) {
@@ -180,11 +176,7 @@ impl Conn {
 
     /// Whether another member can still be tried: nothing has reached this one, nothing has come from it.
     pub(crate) fn is_untouched(&self) -> bool {
-        !self.up.moved
-            && !self.down.moved
-            && self.up.is_empty()
-            && self.down.is_empty()
-            && !self.up.ended
+        !self.up.moved && !self.down.moved && self.up.is_empty() && self.down.is_empty() && !self.up.ended
     }
 }
 

@@ -18,11 +18,8 @@ use std::time::Duration;
 const LASTING_AFTER_MS: u64 = 5_000;
 
 /// What both ends of a connection are watched for, from beginning to end: one call per socket.
-const WATCHED: EventFlags = EventFlags::IN
-    .union(EventFlags::OUT)
-    .union(EventFlags::RDHUP)
-    .union(EventFlags::PRI)
-    .union(EventFlags::ET);
+const WATCHED: EventFlags =
+    EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::PRI).union(EventFlags::ET);
 
 impl Worker {
     /// Finds a member for a connection that has none: connects, parks or closes, as the route says.
@@ -56,20 +53,13 @@ impl Worker {
         let local = self.local(place);
         let routed = local.route.load();
         let version = routed.version;
-        let Route::To {
-            epoch,
-            member,
-            addrs,
-        } = &routed.route
-        else {
+        let Route::To { epoch, member, addrs } = &routed.route else {
             return self.park(index, true, CloseReason::ParkFull);
         };
         let (epoch, member) = (*epoch, (*member).min(1));
         let addr = addrs.get(port).copied();
         self.attach(index, epoch, version, member);
-        let opened = addr
-            .ok_or(Errno::ADDRNOTAVAIL)
-            .and_then(socket::start_connect);
+        let opened = addr.ok_or(Errno::ADDRNOTAVAIL).and_then(socket::start_connect);
         match opened.and_then(|fd| self.watch(index, fd)) {
             Ok(()) => self.wheel.set(index, self.now + millis(patience)),
             Err(e) => self.connect_failed(index, kind_of(e), CloseReason::ConnectRefused),
@@ -77,12 +67,7 @@ impl Worker {
     }
 
     fn watch(&mut self, index: Index, member: OwnedFd) -> Result<(), Errno> {
-        epoll::add(
-            &self.epoll,
-            &member,
-            self.token(index, End::Member),
-            WATCHED,
-        )?;
+        epoll::add(&self.epoll, &member, self.token(index, End::Member), WATCHED)?;
         self.watch_client(index)?;
         if let Some(conn) = self.conns.get_mut(index) {
             conn.member = Side::new(member, false);
@@ -113,9 +98,7 @@ impl Worker {
         };
         if conn.member.failed || conn.member.hung_up && !conn.member.writable {
             let fd = conn.member.fd.as_ref();
-            let error = fd
-                .map_or(Ok(Ok(())), sockopt::socket_error)
-                .unwrap_or_else(Err);
+            let error = fd.map_or(Ok(Ok(())), sockopt::socket_error).unwrap_or_else(Err);
             let kind = error.map_or_else(kind_of, |()| Some(SignalKind::Refused));
             self.connect_failed(index, kind, CloseReason::ConnectRefused);
         } else if conn.member.writable {
@@ -128,8 +111,7 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(index) else {
             return;
         };
-        let (place, epoch, version, member) =
-            (conn.instance, conn.epoch, conn.version, conn.member_no);
+        let (place, epoch, version, member) = (conn.instance, conn.epoch, conn.version, conn.member_no);
         conn.phase = Phase::Relaying;
         conn.scout = false;
         conn.last_move = now;
@@ -155,23 +137,13 @@ impl Worker {
 
     /// The member did not take this connection, which has moved no byte: it waits, and the member is suspect.
     /// `kind` is none when the fault is not the member's.
-    pub(crate) fn connect_failed(
-        &mut self,
-        index: Index,
-        kind: Option<SignalKind>,
-        reason: CloseReason,
-    ) {
+    pub(crate) fn connect_failed(&mut self, index: Index, kind: Option<SignalKind>, reason: CloseReason) {
         let thread = self.thread;
         let Some(conn) = self.conns.get(index) else {
             return;
         };
-        let (place, epoch, version, member, scout) = (
-            conn.instance,
-            conn.epoch,
-            conn.version,
-            conn.member_no,
-            conn.scout,
-        );
+        let (place, epoch, version, member, scout) =
+            (conn.instance, conn.epoch, conn.version, conn.member_no, conn.scout);
         self.detach(index);
         let local = self.local(place);
         local.cells(thread).connect_failed.add(1);
@@ -248,32 +220,20 @@ impl Worker {
 
     /// The idle timeout of a connection's listener, in ms.
     pub(crate) fn idle_timeout(&self, index: Index) -> u64 {
-        let listener = self
-            .conns
-            .get(index)
-            .and_then(|conn| self.listeners.get(conn.listener as usize));
-        listener
-            .and_then(Option::as_ref)
-            .map_or(u64::MAX / 4, |l| millis(l.spec.timeouts.idle))
+        let listener = self.conns.get(index).and_then(|conn| self.listeners.get(conn.listener as usize));
+        listener.and_then(Option::as_ref).map_or(u64::MAX / 4, |l| millis(l.spec.timeouts.idle))
     }
 }
 
 pub(crate) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis())
-        .unwrap_or(u64::MAX / 4)
-        .min(u64::MAX / 4)
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
 }
 
 /// What a failed connect says about the member; nothing when the trouble is our own.
 fn kind_of(error: Errno) -> Option<SignalKind> {
     match error {
         Errno::TIMEDOUT => Some(SignalKind::Timeout),
-        Errno::ADDRNOTAVAIL
-        | Errno::MFILE
-        | Errno::NFILE
-        | Errno::NOBUFS
-        | Errno::NOMEM
-        | Errno::NOSPC => None,
+        Errno::ADDRNOTAVAIL | Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => None,
         _ => Some(SignalKind::Refused),
     }
 }

@@ -169,10 +169,7 @@ pub(crate) struct Cells {
 
 impl Cells {
     pub(crate) fn waited(&self, ms: u64) {
-        let bucket = WAIT_BUCKETS_MS
-            .iter()
-            .position(|&bound| ms <= bound)
-            .unwrap_or(BUCKETS - 1);
+        let bucket = WAIT_BUCKETS_MS.iter().position(|&bound| ms <= bound).unwrap_or(BUCKETS - 1);
         self.park_wait[bucket].add(1);
         self.park_wait_ms.add(ms);
     }
@@ -218,10 +215,7 @@ mod tests {
         }
         let mut sum = Counters::default();
         cells.add_to(&mut sum);
-        assert_eq!(
-            (sum.park_wait[0], sum.park_wait[1], sum.park_wait[2]),
-            (2, 1, 1)
-        );
+        assert_eq!((sum.park_wait[0], sum.park_wait[1], sum.park_wait[2]), (2, 1, 1));
         assert_eq!((sum.park_wait[11], sum.park_wait[12]), (1, 1));
     }
 }

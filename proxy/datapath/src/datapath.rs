@@ -1,9 +1,7 @@
 //! The handle to the data path: starts and stops its threads, gives them their orders, sums their counters.
 //! Its methods may be called from any thread; each returns quickly.
 
-use crate::config::{
-    Config, Drain, Error, InstanceId, InstanceSpec, Limits, ListenerId, ListenerSpec, Route,
-};
+use crate::config::{Config, Drain, Error, InstanceId, InstanceSpec, Limits, ListenerId, ListenerSpec, Route};
 use crate::counters::Counters;
 use crate::mailbox::{Latch, Mailbox, Order, ThreadListener};
 use crate::quota::Pool;
@@ -54,41 +52,17 @@ impl DataPath {
     /// [`Error::System`] when the system gives no epoll, eventfd or thread.
     pub fn start(config: Config, sink: Arc<dyn SignalSink>) -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let count = if config.threads == 0 {
-            cores
-        } else {
-            config.threads
-        };
+        let count = if config.threads == 0 { cores } else { config.threads };
         let total = Arc::new(Pool::new(connection_bound(&config, count), count));
-        let mut this = Self {
-            mailboxes: Vec::new(),
-            threads: Vec::new(),
-            state: Mutex::default(),
-        };
+        let mut this = Self { mailboxes: Vec::new(), threads: Vec::new(), state: Mutex::default() };
         for thread in 0..count {
-            let system = |what| {
-                move |e: rustix::io::Errno| Error::System {
-                    what,
-                    reason: e.into(),
-                }
-            };
+            let system = |what| move |e: rustix::io::Errno| Error::System { what, reason: e.into() };
             let mailbox = Arc::new(Mailbox::new().map_err(system("eventfd"))?);
-            let worker = Worker::new(
-                thread,
-                &config,
-                Arc::clone(&mailbox),
-                Arc::clone(&sink),
-                Arc::clone(&total),
-            )
-            .map_err(system("epoll"))?;
-            let spawned = std::thread::Builder::new()
-                .name(format!("data-{thread}"))
-                .spawn(move || worker.run());
+            let worker = Worker::new(thread, &config, Arc::clone(&mailbox), Arc::clone(&sink), Arc::clone(&total))
+                .map_err(system("epoll"))?;
+            let spawned = std::thread::Builder::new().name(format!("data-{thread}")).spawn(move || worker.run());
             this.mailboxes.push(mailbox);
-            this.threads.push(spawned.map_err(|reason| Error::System {
-                what: "thread",
-                reason,
-            })?);
+            this.threads.push(spawned.map_err(|reason| Error::System { what: "thread", reason })?);
         }
         Ok(this)
     }
@@ -102,12 +76,7 @@ impl DataPath {
         if state.instances.contains_key(&spec.id) {
             return Err(Error::InstanceExists(spec.id));
         }
-        let instance = Arc::new(Instance::new(
-            spec.id,
-            spec.name,
-            spec.limits,
-            self.mailboxes.len(),
-        ));
+        let instance = Arc::new(Instance::new(spec.id, spec.name, spec.limits, self.mailboxes.len()));
         state.instances.insert(spec.id, Arc::clone(&instance));
         self.tell_all(|_| Order::AddInstance(Arc::clone(&instance)))
     }
@@ -119,16 +88,8 @@ impl DataPath {
     pub fn remove_instance(&self, id: InstanceId) -> Result<(), Error> {
         let listeners: Vec<_> = {
             let mut state = self.state();
-            state
-                .instances
-                .remove(&id)
-                .ok_or(Error::UnknownInstance(id))?;
-            state
-                .listeners
-                .iter()
-                .filter(|(_, (owner, _))| *owner == id)
-                .map(|(listener, _)| *listener)
-                .collect()
+            state.instances.remove(&id).ok_or(Error::UnknownInstance(id))?;
+            state.listeners.iter().filter(|(_, (owner, _))| *owner == id).map(|(listener, _)| *listener).collect()
         };
         for listener in listeners {
             self.remove_listener(listener)?;
@@ -142,46 +103,21 @@ impl DataPath {
     /// [`Error::Listen`] with the listener's name, its address and the system's words;
     /// [`Error::UnknownInstance`].
     pub fn add_listener(&self, spec: ListenerSpec) -> Result<Listener, Error> {
-        let ListenerSpec {
-            instance,
-            name,
-            listen,
-            port_index,
-            protocol,
-            timeouts,
-            inherited,
-        } = spec;
+        let ListenerSpec { instance, name, listen, port_index, protocol, timeouts, inherited } = spec;
         let mut state = self.state();
         if !state.instances.contains_key(&instance) {
             return Err(Error::UnknownInstance(instance));
         }
-        let failed = |e: rustix::io::Errno| Error::Listen {
-            name: name.clone(),
-            addr: listen,
-            reason: e.into(),
-        };
+        let failed = |e: rustix::io::Errno| Error::Listen { name: name.clone(), addr: listen, reason: e.into() };
         let (addr, sockets) = self.sockets(listen, inherited).map_err(failed)?;
-        let kept = sockets
-            .iter()
-            .map(OwnedFd::try_clone)
-            .collect::<Result<Vec<_>, _>>();
-        let kept = kept.map_err(|reason| Error::Listen {
-            name: name.clone(),
-            addr: listen,
-            reason,
-        })?;
+        let kept = sockets.iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>();
+        let kept = kept.map_err(|reason| Error::Listen { name: name.clone(), addr: listen, reason })?;
         let id = ListenerId(state.next_listener);
         state.next_listener += 1;
         state.listeners.insert(id, (instance, kept));
         for (thread, fd) in sockets.into_iter().enumerate() {
             let mailbox = &self.mailboxes[thread % self.mailboxes.len()];
-            let listener = ThreadListener {
-                id,
-                instance,
-                port_index,
-                protocol,
-                timeouts,
-            };
+            let listener = ThreadListener { id, instance, port_index, protocol, timeouts };
             if !mailbox.send(Order::AddListener(Box::new(listener), fd)) {
                 return Err(Error::NoAnswer);
             }
@@ -194,10 +130,7 @@ impl DataPath {
     /// # Errors
     /// [`Error::UnknownListener`], [`Error::NoAnswer`].
     pub fn remove_listener(&self, id: ListenerId) -> Result<(), Error> {
-        self.state()
-            .listeners
-            .remove(&id)
-            .ok_or(Error::UnknownListener(id))?;
+        self.state().listeners.remove(&id).ok_or(Error::UnknownListener(id))?;
         self.tell_all_and_wait(|latch| Order::RemoveListener(id, latch))
     }
 
@@ -208,14 +141,8 @@ impl DataPath {
     pub fn listening_sockets(&self, id: ListenerId) -> Result<Vec<OwnedFd>, Error> {
         let state = self.state();
         let (_, sockets) = state.listeners.get(&id).ok_or(Error::UnknownListener(id))?;
-        let copies = sockets
-            .iter()
-            .map(OwnedFd::try_clone)
-            .collect::<Result<_, _>>();
-        copies.map_err(|reason| Error::System {
-            what: "copy of a listening socket",
-            reason,
-        })
+        let copies = sockets.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
+        copies.map_err(|reason| Error::System { what: "copy of a listening socket", reason })
     }
 
     /// Sends an instance's connections elsewhere; `drain` says what becomes of those that the new route does not
@@ -307,30 +234,18 @@ impl DataPath {
     }
 
     fn instance(&self, id: InstanceId) -> Result<Arc<Instance>, Error> {
-        self.state()
-            .instances
-            .get(&id)
-            .cloned()
-            .ok_or(Error::UnknownInstance(id))
+        self.state().instances.get(&id).cloned().ok_or(Error::UnknownInstance(id))
     }
 
     fn tell_all(&self, order: impl Fn(usize) -> Order) -> Result<(), Error> {
-        let told = self
-            .mailboxes
-            .iter()
-            .enumerate()
-            .all(|(thread, mailbox)| mailbox.send(order(thread)));
+        let told = self.mailboxes.iter().enumerate().all(|(thread, mailbox)| mailbox.send(order(thread)));
         if told { Ok(()) } else { Err(Error::NoAnswer) }
     }
 
     fn tell_all_and_wait(&self, order: impl Fn(Arc<Latch>) -> Order) -> Result<(), Error> {
         let latch = Latch::new(self.mailboxes.len());
         self.tell_all(|_| order(Arc::clone(&latch)))?;
-        if latch.wait(ORDER_TIMEOUT) {
-            Ok(())
-        } else {
-            Err(Error::NoAnswer)
-        }
+        if latch.wait(ORDER_TIMEOUT) { Ok(()) } else { Err(Error::NoAnswer) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -348,22 +263,12 @@ impl Drop for DataPath {
 /// the pipes and two sockets for each connection are counted. Raises the soft limit to the hard one first.
 fn connection_bound(config: &Config, threads: usize) -> usize {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(e) = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    ) {
+    if let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(error = %e, "cannot raise the limit of descriptors");
     }
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX / 4);
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX / 4);
     let taken = config.reserved_descriptors + threads * (2 * config.pipes_per_thread + 2);
     let possible = (descriptors.saturating_sub(taken) / 2).max(1);
-    if config.max_connections == 0 {
-        possible
-    } else {
-        config.max_connections.min(possible)
-    }
+    if config.max_connections == 0 { possible } else { config.max_connections.min(possible) }
 }

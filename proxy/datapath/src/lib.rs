@@ -38,8 +38,8 @@ mod wheel;
 mod worker;
 
 pub use config::{
-    Config, Drain, Error, InstanceId, InstanceSpec, Keepalive, Limits, ListenerId, ListenerSpec,
-    Protocol, Route, Timeouts,
+    Config, Drain, Error, InstanceId, InstanceSpec, Keepalive, Limits, ListenerId, ListenerSpec, Protocol, Route,
+    Timeouts,
 };
 pub use counters::{CloseReason, Counters, WAIT_BUCKETS_MS};
 pub use datapath::{DataPath, Listener};

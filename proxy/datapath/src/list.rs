@@ -15,10 +15,7 @@ pub(crate) struct Links {
 
 impl Default for Links {
     fn default() -> Self {
-        Self {
-            prev: NONE,
-            next: NONE,
-        }
+        Self { prev: NONE, next: NONE }
     }
 }
 
@@ -37,11 +34,7 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) fn new() -> Self {
-        Self {
-            head: NONE,
-            tail: NONE,
-            len: 0,
-        }
+        Self { head: NONE, tail: NONE, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -132,9 +125,7 @@ mod tests {
     fn order_is_kept_through_removals_at_every_place() {
         let mut slab = Slab::new();
         let mut list = List::new();
-        let items: Vec<_> = (0..5)
-            .map(|_| slab.insert(Item(Links::default())))
-            .collect();
+        let items: Vec<_> = (0..5).map(|_| slab.insert(Item(Links::default()))).collect();
         for &item in &items[..4] {
             list.push_back(&mut slab, item);
         }

@@ -57,21 +57,14 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     pub(crate) fn new() -> Result<Self, Errno> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self {
-            queue: Mutex::default(),
-            room: Condvar::new(),
-            event,
-        })
+        Ok(Self { queue: Mutex::default(), room: Condvar::new(), event })
     }
 
     /// Puts an order in. False when the thread has ended.
     pub(crate) fn send(&self, order: Order) -> bool {
         let mut queue = self.lock();
         while queue.orders.len() >= BOUND && !queue.closed {
-            queue = self
-                .room
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+            queue = self.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         if queue.closed {
             return false;
@@ -98,10 +91,7 @@ impl Mailbox {
         let _ = rustix::io::read(&self.event, &mut count);
         let mut queue = self.lock();
         self.room.notify_all();
-        (
-            std::mem::take(&mut queue.orders),
-            std::mem::take(&mut queue.routes),
-        )
+        (std::mem::take(&mut queue.orders), std::mem::take(&mut queue.routes))
     }
 
     /// The thread ends: later orders are refused, waiting ones are dropped.
@@ -135,10 +125,7 @@ pub(crate) struct Latch {
 
 impl Latch {
     pub(crate) fn new(threads: usize) -> Arc<Self> {
-        Arc::new(Self {
-            open: Mutex::new(threads),
-            done: Condvar::new(),
-        })
+        Arc::new(Self { open: Mutex::new(threads), done: Condvar::new() })
     }
 
     pub(crate) fn count_down(&self) {
@@ -152,9 +139,7 @@ impl Latch {
     /// False when the threads did not all answer in time.
     pub(crate) fn wait(&self, at_most: Duration) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = self
-            .done
-            .wait_timeout_while(open, at_most, |open| *open > 0);
+        let result = self.done.wait_timeout_while(open, at_most, |open| *open > 0);
         !result.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }

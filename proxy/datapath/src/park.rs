@@ -79,10 +79,8 @@ impl Worker {
         let Some(conn) = self.conns.get(index) else {
             return;
         };
-        let left = conn.client.failed
-            || conn.client.hung_up
-                && conn.up.is_empty()
-                && nothing_to_read(conn.client.fd.as_ref());
+        let left =
+            conn.client.failed || conn.client.hung_up && conn.up.is_empty() && nothing_to_read(conn.client.fd.as_ref());
         if left {
             self.end(index, CloseReason::ParkLeft, false);
         }
@@ -116,11 +114,7 @@ impl Worker {
             None => RETRY_FIRST_MS,
         };
         let retry_at = now + delay;
-        local.suspect = Some(Suspect {
-            retry_at,
-            delay,
-            scouting: false,
-        });
+        local.suspect = Some(Suspect { retry_at, delay, scouting: false });
         self.schedule(retry_at, place, Task::Scout);
     }
 
@@ -130,11 +124,7 @@ impl Worker {
         let Some(Some(local)) = self.locals.get_mut(place as usize) else {
             return;
         };
-        let Some(suspect) = local
-            .suspect
-            .as_mut()
-            .filter(|s| !s.scouting && s.retry_at <= now)
-        else {
+        let Some(suspect) = local.suspect.as_mut().filter(|s| !s.scouting && s.retry_at <= now) else {
             return;
         };
         if !matches!(local.route.load().route, Route::To { .. }) {
@@ -166,10 +156,7 @@ impl Worker {
 
     /// Ends everyone who waits.
     pub(crate) fn close_parked(&mut self, place: u32, reason: CloseReason) {
-        while let Some(index) = self.locals[place as usize]
-            .as_ref()
-            .and_then(|local| local.parked.front())
-        {
+        while let Some(index) = self.locals[place as usize].as_ref().and_then(|local| local.parked.front()) {
             self.end(index, reason, false);
         }
     }

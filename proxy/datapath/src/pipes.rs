@@ -25,11 +25,7 @@ pub(crate) struct Pipes {
 
 impl Pipes {
     pub(crate) fn new(most: usize) -> Self {
-        Self {
-            free: Vec::new(),
-            made: 0,
-            most,
-        }
+        Self { free: Vec::new(), made: 0, most }
     }
 
     /// An empty pipe; none when all are in use or the system refuses a large one.

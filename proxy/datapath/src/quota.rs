@@ -19,34 +19,22 @@ const UNBOUNDED: i64 = i64::MAX / 4;
 impl Pool {
     /// `bound` 0 means none.
     pub(crate) fn new(bound: usize, threads: usize) -> Self {
-        let pool = Self {
-            left: AtomicI64::new(0),
-            bound: AtomicI64::new(0),
-            portion: AtomicI64::new(1),
-            threads,
-        };
+        let pool = Self { left: AtomicI64::new(0), bound: AtomicI64::new(0), portion: AtomicI64::new(1), threads };
         pool.set(bound);
         pool
     }
 
     /// Changes the bound; what is open stays open.
     pub(crate) fn set(&self, bound: usize) {
-        let bound = if bound == 0 {
-            UNBOUNDED
-        } else {
-            i64::try_from(bound).unwrap_or(UNBOUNDED)
-        };
+        let bound = if bound == 0 { UNBOUNDED } else { i64::try_from(bound).unwrap_or(UNBOUNDED) };
         let threads = i64::try_from(self.threads.max(1)).unwrap_or(1);
-        self.portion
-            .store((bound / (threads * 16)).clamp(1, 64), Relaxed);
+        self.portion.store((bound / (threads * 16)).clamp(1, 64), Relaxed);
         let before = self.bound.swap(bound, Relaxed);
         self.left.fetch_add(bound - before, Relaxed);
     }
 
     fn take(&self, wanted: i64) -> i64 {
-        let taken = self.left.fetch_update(Relaxed, Relaxed, |left| {
-            (left > 0).then(|| left - wanted.min(left))
-        });
+        let taken = self.left.fetch_update(Relaxed, Relaxed, |left| (left > 0).then(|| left - wanted.min(left)));
         taken.map_or(0, |left| wanted.min(left))
     }
 }
@@ -81,8 +69,7 @@ impl Share {
 
     /// Gives everything back that is not in use.
     pub(crate) fn leave(&mut self, pool: &Pool) {
-        pool.left
-            .fetch_add(std::mem::take(&mut self.spare), Relaxed);
+        pool.left.fetch_add(std::mem::take(&mut self.spare), Relaxed);
     }
 }
 
@@ -97,10 +84,7 @@ mod tests {
         assert!(a.acquire(&pool) && b.acquire(&pool) && a.acquire(&pool));
         assert!(!a.acquire(&pool) && !b.acquire(&pool));
         a.release(&pool);
-        assert!(
-            b.acquire(&pool),
-            "what one thread gives back the other can take"
-        );
+        assert!(b.acquire(&pool), "what one thread gives back the other can take");
         assert!(!a.acquire(&pool));
     }
 

@@ -47,12 +47,7 @@ pub(crate) enum Stop {
 }
 
 /// Serves one flow. Returns the bytes written and why it stopped.
-pub(crate) fn pump(
-    source: &mut Side,
-    sink: &mut Side,
-    flow: &mut Flow,
-    io: &mut Io,
-) -> (u64, Stop) {
+pub(crate) fn pump(source: &mut Side, sink: &mut Side, flow: &mut Flow, io: &mut Io) -> (u64, Stop) {
     let mut moved = 0;
     let stop = run(source, sink, flow, io, &mut moved);
     give_back_empty_pipe(flow, io);
@@ -89,13 +84,7 @@ fn run(source: &mut Side, sink: &mut Side, flow: &mut Flow, io: &mut Io, moved: 
 }
 
 /// One read, and a write of what it brought. What the sink does not take is held.
-fn copy(
-    source: &mut Side,
-    sink: &mut Side,
-    flow: &mut Flow,
-    scratch: &mut [u8],
-    moved: &mut u64,
-) -> Result<(), Stop> {
+fn copy(source: &mut Side, sink: &mut Side, flow: &mut Flow, scratch: &mut [u8], moved: &mut u64) -> Result<(), Stop> {
     let Some(from) = source.fd.as_ref() else {
         return Err(Stop::SourceFailed);
     };
@@ -113,11 +102,7 @@ fn copy(
         Err(Errno::INTR) => return Ok(()),
         Err(_) => return Err(Stop::SourceFailed),
     };
-    flow.large_reads = if read >= LARGE_READ {
-        flow.large_reads.saturating_add(1)
-    } else {
-        0
-    };
+    flow.large_reads = if read >= LARGE_READ { flow.large_reads.saturating_add(1) } else { 0 };
     if read < scratch.len() {
         // All there was has been read; whatever comes later makes a new event. If the FIN was there before
         // the read, nothing can come later: this is the end. (Urgent data makes short reads on the way.)
@@ -130,10 +115,7 @@ fn copy(
         flow.moved = true;
     }
     if sent < read {
-        flow.held = Held::Bytes {
-            buffer: scratch[sent..read].into(),
-            at: 0,
-        };
+        flow.held = Held::Bytes { buffer: scratch[sent..read].into(), at: 0 };
     }
     Ok(())
 }
@@ -241,11 +223,7 @@ fn splice_in(source: &mut Side, flow: &mut Flow) -> Result<(), Stop> {
         Ok(read) => {
             *filled = read as u32;
             // Once a bulky stream has shrunk to small reads it is copied again.
-            flow.large_reads = if read >= LARGE_READ {
-                LARGE_READS + 1
-            } else {
-                flow.large_reads - 1
-            };
+            flow.large_reads = if read >= LARGE_READ { LARGE_READS + 1 } else { flow.large_reads - 1 };
         }
         Err(Errno::AGAIN) => source.readable = false,
         Err(Errno::INTR) => {}
@@ -255,12 +233,5 @@ fn splice_in(source: &mut Side, flow: &mut Flow) -> Result<(), Stop> {
 }
 
 fn splice_some(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> Result<usize, Errno> {
-    splice(
-        from,
-        None,
-        to,
-        None,
-        most,
-        SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
-    )
+    splice(from, None, to, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
 }

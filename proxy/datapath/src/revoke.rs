@@ -48,11 +48,7 @@ impl Worker {
     /// Ends a connection's time with its member. One that has not moved a byte loses nothing: it waits for the
     /// next member. Any other is reset on both sides, so that nobody takes a cut stream for a complete one.
     fn revoke(&mut self, index: Index) {
-        if self
-            .conns
-            .get(index)
-            .is_some_and(|conn| conn.is_untouched())
-        {
+        if self.conns.get(index).is_some_and(|conn| conn.is_untouched()) {
             self.detach(index);
             self.seek(index);
         } else {
@@ -74,11 +70,8 @@ impl Worker {
         }
         let left = self.below(place, below);
         let total = *self.local(place).drain_total.get_or_insert(left.len());
-        let may_stay = if self.now >= until {
-            0
-        } else {
-            (total as u64 * (until - self.now) / (until - from)) as usize
-        };
+        let may_stay =
+            if self.now >= until { 0 } else { (total as u64 * (until - self.now) / (until - from)) as usize };
         let surplus = left.len().saturating_sub(may_stay);
         for &index in &left[..surplus] {
             self.serving = Some(index);
@@ -92,11 +85,7 @@ impl Worker {
     /// Live connections below a floor, oldest first.
     fn below(&mut self, place: u32, floor: Floor) -> Vec<Index> {
         let mut found = self.live(place);
-        found.retain(|&index| {
-            self.conns
-                .get(index)
-                .is_some_and(|conn| floor.covers(conn.epoch, conn.version))
-        });
+        found.retain(|&index| self.conns.get(index).is_some_and(|conn| floor.covers(conn.epoch, conn.version)));
         found
     }
 
@@ -128,8 +117,7 @@ impl Worker {
         let version = local.applied;
         let routed = local.route.load();
         // A newer route is on its way to this thread; it will ask again.
-        if routed.version != version || local.epochs.iter().any(|(epoch, _)| !routed.covers(*epoch))
-        {
+        if routed.version != version || local.epochs.iter().any(|(epoch, _)| !routed.covers(*epoch)) {
             return;
         }
         let clear = &local.cells(thread).clear_version;

@@ -30,11 +30,7 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(index) else {
             return;
         };
-        let side = if end == End::Client {
-            &mut conn.client
-        } else {
-            &mut conn.member
-        };
+        let side = if end == End::Client { &mut conn.client } else { &mut conn.member };
         side.note(flags);
         match conn.phase {
             Phase::Relaying => self.serve(index),
@@ -61,11 +57,7 @@ impl Worker {
         match conn.phase {
             Phase::Parked => self.end(index, CloseReason::ParkTimeout, false),
             Phase::Connecting => {
-                self.connect_failed(
-                    index,
-                    Some(SignalKind::Timeout),
-                    CloseReason::ConnectTimeout,
-                );
+                self.connect_failed(index, Some(SignalKind::Timeout), CloseReason::ConnectTimeout);
             }
             Phase::Relaying if now >= conn.last_move.saturating_add(idle) => {
                 self.end(index, CloseReason::IdleTimeout, false);
@@ -99,23 +91,13 @@ impl Worker {
             return;
         }
         let splices = self.io.splices;
-        let (up, up_stop) = relay::pump(
-            &mut conn.client,
-            &mut conn.member,
-            &mut conn.up,
-            &mut self.io,
-        );
+        let (up, up_stop) = relay::pump(&mut conn.client, &mut conn.member, &mut conn.up, &mut self.io);
         if up_stop == Stop::SinkFailed {
             // The member may have answered before it closed: that answer is still to be had.
             conn.member.readable = true;
             conn.member.failed = true;
         }
-        let (down, down_stop) = relay::pump(
-            &mut conn.member,
-            &mut conn.client,
-            &mut conn.down,
-            &mut self.io,
-        );
+        let (down, down_stop) = relay::pump(&mut conn.member, &mut conn.client, &mut conn.down, &mut self.io);
         let cells = &local.shared.cells[thread];
         if up + down > 0 {
             conn.last_move = now;
@@ -137,11 +119,7 @@ impl Worker {
                 self.end(index, reason, true);
             }
             Verdict::Unused => {
-                self.connect_failed(
-                    index,
-                    Some(SignalKind::ResetBeforeFirstByte),
-                    CloseReason::MemberReset,
-                );
+                self.connect_failed(index, Some(SignalKind::ResetBeforeFirstByte), CloseReason::MemberReset);
             }
         }
     }
@@ -194,14 +172,9 @@ fn judge(conn: &mut crate::conn::Conn, up: Stop, down: Stop) -> Verdict {
     if up == Stop::SourceFailed || down == Stop::SinkFailed || conn.client.failed && conn.up.ended {
         return Verdict::Broken(CloseReason::ClientReset);
     }
-    if down == Stop::SourceFailed || up == Stop::SinkFailed || conn.member.failed && conn.down.ended
-    {
+    if down == Stop::SourceFailed || up == Stop::SinkFailed || conn.member.failed && conn.down.ended {
         let unused = conn.is_untouched() && !conn.down.ended;
-        return if unused {
-            Verdict::Unused
-        } else {
-            Verdict::Broken(CloseReason::MemberReset)
-        };
+        return if unused { Verdict::Unused } else { Verdict::Broken(CloseReason::MemberReset) };
     }
     if up == Stop::Ended {
         conn.first_end.get_or_insert(End::Client);
@@ -211,11 +184,7 @@ fn judge(conn: &mut crate::conn::Conn, up: Stop, down: Stop) -> Verdict {
     }
     if conn.up.finished() && conn.down.finished() {
         let first = conn.first_end.unwrap_or(End::Client);
-        let reason = if first == End::Client {
-            CloseReason::ClientClosed
-        } else {
-            CloseReason::MemberClosed
-        };
+        let reason = if first == End::Client { CloseReason::ClientClosed } else { CloseReason::MemberClosed };
         return Verdict::Done(reason);
     }
     for (flow, sink) in [(&mut conn.up, &conn.member), (&mut conn.down, &conn.client)] {
@@ -227,9 +196,5 @@ fn judge(conn: &mut crate::conn::Conn, up: Stop, down: Stop) -> Verdict {
             }
         }
     }
-    if up == Stop::Budget || down == Stop::Budget {
-        Verdict::HasMore
-    } else {
-        Verdict::Stays
-    }
+    if up == Stop::Budget || down == Stop::Budget { Verdict::HasMore } else { Verdict::Stays }
 }

@@ -50,30 +50,17 @@ pub(crate) struct Draining {
 
 impl Routed {
     pub(crate) fn first() -> Self {
-        Self {
-            version: 0,
-            route: Route::Park,
-            cut: Floor::default(),
-            drain: None,
-        }
+        Self { version: 0, route: Route::Park, cut: Floor::default(), drain: None }
     }
 
     /// The next version.
     pub(crate) fn next(&self, route: Route, drain: Drain, now: Instant) -> Self {
         let version = self.version + 1;
         let below = match &route {
-            Route::To { epoch, .. } => Floor {
-                epoch: *epoch,
-                version: 0,
-            },
+            Route::To { epoch, .. } => Floor { epoch: *epoch, version: 0 },
             Route::Park | Route::Closed => Floor { epoch: 0, version },
         };
-        let mut next = Self {
-            version,
-            route,
-            cut: self.cut,
-            drain: self.drain,
-        };
+        let mut next = Self { version, route, cut: self.cut, drain: self.drain };
         match drain {
             Drain::Keep => {}
             Drain::Now => {
@@ -81,15 +68,9 @@ impl Routed {
                 next.drain = None;
             }
             Drain::After { grace, spread } => {
-                let mut all = next
-                    .drain
-                    .map_or_else(Floor::default, |earlier| earlier.below);
+                let mut all = next.drain.map_or_else(Floor::default, |earlier| earlier.below);
                 all.raise(below);
-                next.drain = Some(Draining {
-                    below: all,
-                    from: now + grace,
-                    until: now + grace + spread,
-                });
+                next.drain = Some(Draining { below: all, from: now + grace, until: now + grace + spread });
             }
         }
         next
@@ -136,11 +117,7 @@ impl Instance {
     /// Room for one more parked connection, if there is any.
     pub(crate) fn reserve_parked(&self) -> bool {
         let most = self.limits.load().max_parked;
-        self.parked
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < most).then_some(n + 1)
-            })
-            .is_ok()
+        self.parked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < most).then_some(n + 1)).is_ok()
     }
 
     pub(crate) fn release_parked(&self) {
@@ -149,9 +126,7 @@ impl Instance {
 
     /// Whether every thread has applied route `version` and holds nothing outside of it.
     pub(crate) fn is_clear(&self, version: u64) -> bool {
-        self.cells
-            .iter()
-            .all(|cells| cells.clear_version.load(Ordering::SeqCst) >= version)
+        self.cells.iter().all(|cells| cells.clear_version.load(Ordering::SeqCst) >= version)
     }
 
     /// Called by a thread that became clear: true for exactly one thread per version, the last one.
@@ -172,11 +147,7 @@ mod tests {
     use std::time::Duration;
 
     fn to(epoch: u64) -> Route {
-        Route::To {
-            epoch,
-            member: 0,
-            addrs: Vec::new(),
-        }
+        Route::To { epoch, member: 0, addrs: Vec::new() }
     }
 
     #[test]
@@ -192,28 +163,18 @@ mod tests {
     #[test]
     fn a_new_epoch_cuts_the_old_ones_only() {
         let now = Instant::now();
-        let next = Routed::first()
-            .next(to(7), Drain::Keep, now)
-            .next(to(8), Drain::Now, now);
+        let next = Routed::first().next(to(7), Drain::Keep, now).next(to(8), Drain::Now, now);
         assert!(next.cut.covers(7, 1));
         assert!(!next.cut.covers(8, 1));
         let same = next.next(to(8), Drain::Now, now);
-        assert!(
-            !same.cut.covers(8, 2),
-            "the same epoch again ends nothing of it"
-        );
+        assert!(!same.cut.covers(8, 2), "the same epoch again ends nothing of it");
     }
 
     #[test]
     fn a_cut_now_ends_a_drain_under_way() {
         let now = Instant::now();
-        let after = Drain::After {
-            grace: Duration::from_secs(9),
-            spread: Duration::ZERO,
-        };
-        let draining = Routed::first()
-            .next(to(7), Drain::Keep, now)
-            .next(Route::Park, after, now);
+        let after = Drain::After { grace: Duration::from_secs(9), spread: Duration::ZERO };
+        let draining = Routed::first().next(to(7), Drain::Keep, now).next(Route::Park, after, now);
         assert!(draining.drain.is_some_and(|d| d.below.covers(7, 1)));
         assert!(!draining.cut.covers(7, 1));
         let cut = draining.next(to(8), Drain::Now, now);

@@ -85,11 +85,7 @@ mod tests {
         for _ in 0..1000 {
             assert_eq!(throttle.pass(SignalKind::Refused, 104, 5), None);
         }
-        assert_eq!(
-            throttle.pass(SignalKind::Timeout, 104, 5),
-            Some(0),
-            "kinds do not hold back one another"
-        );
+        assert_eq!(throttle.pass(SignalKind::Timeout, 104, 5), Some(0), "kinds do not hold back one another");
         assert_eq!(throttle.pass(SignalKind::Refused, 105, 5), Some(1000));
         assert_eq!(throttle.pass(SignalKind::Clear, 105, 5), Some(0));
         assert_eq!(throttle.pass(SignalKind::Clear, 105, 5), Some(0));

@@ -20,11 +20,7 @@ struct Entry<T> {
 
 impl<T> Slab<T> {
     pub(crate) fn new() -> Self {
-        Self {
-            entries: Vec::new(),
-            free: Vec::new(),
-            len: 0,
-        }
+        Self { entries: Vec::new(), free: Vec::new(), len: 0 }
     }
 
     /// Puts a value in; returns its place.
@@ -34,12 +30,8 @@ impl<T> Slab<T> {
             self.entries[index as usize].value = Some(value);
             return index;
         }
-        let index =
-            Index::try_from(self.entries.len()).expect("fewer connections than descriptors");
-        self.entries.push(Entry {
-            generation: 0,
-            value: Some(value),
-        });
+        let index = Index::try_from(self.entries.len()).expect("fewer connections than descriptors");
+        self.entries.push(Entry { generation: 0, value: Some(value) });
         index
     }
 
@@ -63,16 +55,12 @@ impl<T> Slab<T> {
 
     /// The generation of the value now in this place.
     pub(crate) fn generation(&self, index: Index) -> u32 {
-        self.entries
-            .get(index as usize)
-            .map_or(0, |entry| entry.generation)
+        self.entries.get(index as usize).map_or(0, |entry| entry.generation)
     }
 
     /// Whether the value of that generation is still there.
     pub(crate) fn is_live(&self, index: Index, generation: u32) -> bool {
-        self.entries
-            .get(index as usize)
-            .is_some_and(|e| e.generation == generation && e.value.is_some())
+        self.entries.get(index as usize).is_some_and(|e| e.generation == generation && e.value.is_some())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -81,10 +69,7 @@ impl<T> Slab<T> {
 
     /// Places in use, in no order.
     pub(crate) fn indices(&self) -> impl Iterator<Item = Index> + '_ {
-        (0..)
-            .zip(&self.entries)
-            .filter(|(_, entry)| entry.value.is_some())
-            .map(|(index, _)| index)
+        (0..).zip(&self.entries).filter(|(_, entry)| entry.value.is_some()).map(|(index, _)| index)
     }
 }
 

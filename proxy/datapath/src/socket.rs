@@ -3,10 +3,7 @@
 
 use crate::config::{Keepalive, Timeouts};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
-    sockopt,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with, sockopt};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -15,25 +12,13 @@ use std::time::Duration;
 const BACKLOG: i32 = 4096;
 
 fn stream_socket(addr: SocketAddr) -> Result<OwnedFd, Errno> {
-    let family = if addr.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    socket_with(
-        family,
-        SocketType::STREAM,
-        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-        None,
-    )
+    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
 }
 
 /// One listening socket per thread on one address. The first bind goes without `SO_REUSEPORT`, so that an
 /// address somebody else listens on is an error and not a silent share of his clients.
-pub(crate) fn listen_group(
-    addr: SocketAddr,
-    count: usize,
-) -> Result<(SocketAddr, Vec<OwnedFd>), Errno> {
+pub(crate) fn listen_group(addr: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<OwnedFd>), Errno> {
     let probe = stream_socket(addr)?;
     sockopt::set_socket_reuseaddr(&probe, true)?;
     bind(&probe, &addr)?;
@@ -74,11 +59,7 @@ pub(crate) fn tune_listener(fd: impl AsFd, timeouts: &Timeouts) -> Result<(), Er
 /// What a connection needs once it lasts: a peer that vanished is found.
 pub(crate) fn tune_lasting(fd: impl AsFd, timeouts: &Timeouts) -> Result<(), Errno> {
     let fd = fd.as_fd();
-    let Keepalive {
-        idle,
-        interval,
-        probes,
-    } = timeouts.keepalive;
+    let Keepalive { idle, interval, probes } = timeouts.keepalive;
     sockopt::set_socket_keepalive(fd, true)?;
     sockopt::set_tcp_keepidle(fd, whole_seconds(idle))?;
     sockopt::set_tcp_keepintvl(fd, whole_seconds(interval))?;

@@ -32,41 +32,22 @@ pub(crate) struct Wheel {
 
 impl Wheel {
     pub(crate) fn new() -> Self {
-        Self {
-            current: 0,
-            nodes: Vec::new(),
-            heads: [NONE; SLOTS * LEVELS],
-            occupied: [[0; SLOTS / 64]; LEVELS],
-        }
+        Self { current: 0, nodes: Vec::new(), heads: [NONE; SLOTS * LEVELS], occupied: [[0; SLOTS / 64]; LEVELS] }
     }
 
     /// Sets the deadline of `id`, in place of any it had. One not after the last tick comes up at the next.
     pub(crate) fn set(&mut self, id: Index, deadline_ms: u64) {
         let place = id as usize;
         if place >= self.nodes.len() {
-            self.nodes.resize(
-                place + 1,
-                Node {
-                    deadline: 0,
-                    next: NONE,
-                    prev: NONE,
-                    slot: UNSET,
-                },
-            );
+            self.nodes.resize(place + 1, Node { deadline: 0, next: NONE, prev: NONE, slot: UNSET });
         }
         self.cancel(id);
-        self.link(
-            id,
-            deadline_ms.clamp(self.current + 1, self.current + REACH),
-        );
+        self.link(id, deadline_ms.clamp(self.current + 1, self.current + REACH));
     }
 
     /// Forgets the deadline of `id`.
     pub(crate) fn cancel(&mut self, id: Index) {
-        let Some(&Node {
-            next, prev, slot, ..
-        }) = self.nodes.get(id as usize)
-        else {
+        let Some(&Node { next, prev, slot, .. }) = self.nodes.get(id as usize) else {
             return;
         };
         if slot == UNSET {
@@ -123,12 +104,7 @@ impl Wheel {
         let slot = level * SLOTS + ((deadline >> (8 * level)) & 255) as usize;
         let head = self.heads[slot];
         let slot_name = slot as u16;
-        self.nodes[id as usize] = Node {
-            deadline,
-            next: head,
-            prev: NONE,
-            slot: slot_name,
-        };
+        self.nodes[id as usize] = Node { deadline, next: head, prev: NONE, slot: slot_name };
         if let Some(node) = self.nodes.get_mut(head as usize) {
             node.prev = id;
         }

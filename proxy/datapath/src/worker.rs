@@ -189,11 +189,7 @@ impl Worker {
     /// One turn; false when the thread is to end.
     fn turn(&mut self, events: &mut Vec<Event>) -> bool {
         events.clear();
-        match epoll::wait(
-            &self.epoll,
-            rustix::buffer::spare_capacity(events),
-            self.patience().as_ref(),
-        ) {
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), self.patience().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => tracing::error!(thread = self.thread, error = %e, "epoll failed"),
         }
@@ -219,14 +215,7 @@ impl Worker {
             BELL => self.take_orders(),
             LISTENER => self.accept_from(lower),
             _ => {
-                let (index, end) = (
-                    lower >> 1,
-                    if lower & 1 == 0 {
-                        End::Client
-                    } else {
-                        End::Member
-                    },
-                );
+                let (index, end) = (lower >> 1, if lower & 1 == 0 { End::Client } else { End::Member });
                 // An event may come from a connection that is gone, or from a member that was given up.
                 if self.conns.is_live(index, upper >> 8) && token == self.token(index, end).u64() {
                     self.serving = Some(index);
@@ -243,37 +232,23 @@ impl Worker {
             End::Member => self.conns.get(index).map_or(0, |conn| conn.attempt),
         };
         let upper = self.conns.generation(index) << 8 | u32::from(attempt);
-        EventData::new_u64(
-            u64::from(upper) << 32 | u64::from(index) << 1 | u64::from(end == End::Member),
-        )
+        EventData::new_u64(u64::from(upper) << 32 | u64::from(index) << 1 | u64::from(end == End::Member))
     }
 
     /// How long to wait for events.
     fn patience(&self) -> Option<Timespec> {
         if !self.unfinished.is_empty() {
-            return Some(Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            });
+            return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
         }
         let task = self.agenda.peek().map(|Reverse((at, ..))| *at);
-        let next = [self.wheel.next_tick(), task, self.stop_at]
-            .into_iter()
-            .flatten()
-            .min()?;
-        let left =
-            (self.started + Duration::from_millis(next)).saturating_duration_since(Instant::now());
-        Some(Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: i64::from(left.subsec_nanos()),
-        })
+        let next = [self.wheel.next_tick(), task, self.stop_at].into_iter().flatten().min()?;
+        let left = (self.started + Duration::from_millis(next)).saturating_duration_since(Instant::now());
+        Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) })
     }
 
     /// A moment in the worker's milliseconds.
     pub(crate) fn elapsed(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.started)
-            .as_millis()
-            .max(1) as u64
+        at.saturating_duration_since(self.started).as_millis().max(1) as u64
     }
 
     fn deadlines(&mut self) {
@@ -360,14 +335,10 @@ impl Worker {
     fn add_instance(&mut self, shared: Arc<Instance>) {
         let id = shared.id;
         let local = Local::new(shared);
-        let place = self
-            .locals
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or_else(|| {
-                self.locals.push(None);
-                self.locals.len() - 1
-            });
+        let place = self.locals.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.locals.push(None);
+            self.locals.len() - 1
+        });
         self.locals[place] = Some(local);
         self.places.insert(id, place as u32);
         self.route_changed(place as u32);
@@ -385,9 +356,7 @@ impl Worker {
     }
 
     pub(crate) fn local(&mut self, place: u32) -> &mut Local {
-        self.locals[place as usize]
-            .as_mut()
-            .expect("an instance outlives its listeners and connections")
+        self.locals[place as usize].as_mut().expect("an instance outlives its listeners and connections")
     }
 
     /// Tells the engine, unless it was told the same just now.
@@ -397,14 +366,7 @@ impl Worker {
         let Some(suppressed) = local.throttle.pass(kind, now, every) else {
             return;
         };
-        let signal = Signal {
-            instance: local.shared.id,
-            kind,
-            member,
-            epoch,
-            version: local.applied,
-            suppressed,
-        };
+        let signal = Signal { instance: local.shared.id, kind, member, epoch, version: local.applied, suppressed };
         self.sink.signal(signal);
     }
 
@@ -416,14 +378,9 @@ impl Worker {
 
     /// After a panic: the connection that was being served goes, the thread stays.
     fn contain(&mut self) {
-        tracing::error!(
-            thread = self.thread,
-            "a fault while serving a connection; the connection is ended"
-        );
+        tracing::error!(thread = self.thread, "a fault while serving a connection; the connection is ended");
         if let Some(index) = self.serving.take() {
-            let ended = catch_unwind(AssertUnwindSafe(|| {
-                self.end(index, CloseReason::Internal, true)
-            }));
+            let ended = catch_unwind(AssertUnwindSafe(|| self.end(index, CloseReason::Internal, true)));
             if ended.is_err() {
                 self.conns.remove(index);
             }
