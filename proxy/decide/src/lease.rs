@@ -129,9 +129,7 @@ impl LeaseSettings {
     /// `d` on one clock lasts at most this long on another.
     pub fn stretch(&self, d: Duration) -> Duration {
         let extra = d.as_nanos() * u128::from(self.drift_ppm) / 1_000_000 + 1;
-        d.saturating_add(Duration::from_nanos(
-            u64::try_from(extra).unwrap_or(u64::MAX),
-        ))
+        d.saturating_add(Duration::from_nanos(u64::try_from(extra).unwrap_or(u64::MAX)))
     }
 
     /// Grantor's side: how long after an answer the lease it carried has certainly ended, flows gone.

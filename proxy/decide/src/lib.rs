@@ -31,9 +31,7 @@ mod view;
 pub use decider::Decider;
 pub use effect::{Effect, ParkReason, Route};
 pub use event::{Cause, Event, EventKind, Observation, Observations, Proof, Severity};
-pub use guard::{
-    Guard, GuardConfig, GuardEffect, GuardEvent, GuardInput, GuardRecord, ModuleEvent,
-};
+pub use guard::{Guard, GuardConfig, GuardEffect, GuardEvent, GuardInput, GuardRecord, ModuleEvent};
 pub use ids::{Epoch, LinkId, Member, OpId, PerMember};
 pub use input::{ConnectTrouble, Input, Operator, ProbeOutcome};
 pub use lease::LeaseSettings;

@@ -396,10 +396,7 @@ pub struct Peer {
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer")
-            .field("member", &self.member)
-            .field("url", &self.url)
-            .finish_non_exhaustive()
+        f.debug_struct("Peer").field("member", &self.member).field("url", &self.url).finish_non_exhaustive()
     }
 }
 

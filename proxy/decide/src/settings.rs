@@ -75,12 +75,7 @@ pub struct HealthSettings {
 
 impl Default for HealthSettings {
     fn default() -> Self {
-        HealthSettings {
-            checks: 0,
-            rise: 2,
-            fall: 3,
-            start_grace: Duration::from_secs(2),
-        }
+        HealthSettings { checks: 0, rise: 2, fall: 3, start_grace: Duration::from_secs(2) }
     }
 }
 
@@ -139,10 +134,6 @@ pub struct Damping {
 
 impl Default for Damping {
     fn default() -> Self {
-        Damping {
-            hold_down: Duration::from_secs(1),
-            hold_down_max: Duration::from_secs(60),
-            max_per_hour: 6,
-        }
+        Damping { hold_down: Duration::from_secs(1), hold_down_max: Duration::from_secs(60), max_per_hour: 6 }
     }
 }

@@ -18,16 +18,8 @@ pub struct Decider {
 impl Decider {
     /// A controller that has just started and decides for this instance. `wall_ms` is the wall clock (milliseconds
     /// since 1970), used only to read and write the times in the record.
-    pub fn new(
-        _now: Time,
-        _wall_ms: u64,
-        _name: String,
-        _settings: Settings,
-        _record: Option<Record>,
-    ) -> Self {
-        Decider {
-            effects: VecDeque::new(),
-        }
+    pub fn new(_now: Time, _wall_ms: u64, _name: String, _settings: Settings, _record: Option<Record>) -> Self {
+        Decider { effects: VecDeque::new() }
     }
 
     /// A controller of a group that doesn't lead (yet): it answers heartbeats and decides nothing.
@@ -71,9 +63,7 @@ impl Decider {
 
     /// Where connections go.
     pub fn route(&self) -> Route {
-        Route::Park {
-            reason: ParkReason::Recovering,
-        }
+        Route::Park { reason: ParkReason::Recovering }
     }
 
     /// Whether this controller decides for the instance (what `Welcome` and `Ack` say).
@@ -93,11 +83,6 @@ impl Decider {
 
     /// "If the active died this moment: …"
     pub fn forecast(&self, _now: Time) -> Forecast {
-        Forecast {
-            to: None,
-            after_exit_ms: None,
-            after_silence_ms: None,
-            sentences: Vec::new(),
-        }
+        Forecast { to: None, after_exit_ms: None, after_silence_ms: None, sentences: Vec::new() }
     }
 }

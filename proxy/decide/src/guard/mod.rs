@@ -21,10 +21,7 @@ impl Guard {
     /// parent-death signal): a guard answers for its member from the first heartbeat on. The first `Spawn` comes
     /// out at once.
     pub fn new(_now: Time, _config: GuardConfig, record: GuardRecord) -> Self {
-        Guard {
-            record,
-            effects: VecDeque::new(),
-        }
+        Guard { record, effects: VecDeque::new() }
     }
 
     /// Tells the guard what happened. `now` is this host's `CLOCK_BOOTTIME`.

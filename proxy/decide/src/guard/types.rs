@@ -2,8 +2,7 @@
 
 use crate::ids::{Epoch, OpId};
 use crate::message::{
-    Down, ExitCause, FenceHow, LauncherSettings, Peer, PromiseAnswer, PromiseAsk, PromiseVerdict,
-    StartFailure, Up,
+    Down, ExitCause, FenceHow, LauncherSettings, Peer, PromiseAnswer, PromiseAsk, PromiseVerdict, StartFailure, Up,
 };
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
