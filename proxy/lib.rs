@@ -3,6 +3,7 @@
 //! Bird's eye view and code map: `ARCHITECTURE.md`.
 
 pub mod config;
+pub mod demo;
 pub mod driver;
 pub mod http;
 pub mod store;
