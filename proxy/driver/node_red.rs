@@ -28,10 +28,10 @@ use crate::http::{Ask, HttpError};
 /// How a bare Node-RED is reached, and how long things may take.
 #[derive(Debug, Clone)]
 pub struct NodeRedSettings {
-    /// `host:port` of Node-RED.
+    /// `http://host:port`, with `httpAdminRoot` behind it if there is one.
+    pub api: String,
+    /// `host:port` where its flows serve.
     pub address: String,
-    /// `httpAdminRoot`, empty or with its leading slash.
-    pub admin_root: String,
     /// A token for its `adminAuth` with `flows.read` and `flows.write`; `nodes.read` lets missing node types be seen.
     pub token: Option<Secret>,
     /// A request that only running flows answer well.
@@ -47,11 +47,12 @@ pub struct NodeRedSettings {
 }
 
 impl NodeRedSettings {
-    /// Defaults for everything but the address.
+    /// Defaults for everything but the address (`host:port`), with the admin API at its root.
     pub fn new(address: impl Into<String>) -> Self {
+        let address = address.into();
         Self {
-            address: address.into(),
-            admin_root: String::new(),
+            api: format!("http://{address}"),
+            address,
             token: None,
             probe: None,
             look_timeout: Duration::from_secs(1),
@@ -83,8 +84,8 @@ impl NodeRed {
     /// Nothing is asked of Node-RED yet.
     pub fn new(settings: NodeRedSettings) -> Self {
         let belief = Mutex::new(Belief::new(settings.close_timeout));
-        let base = format!("http://{}{}", settings.address, settings.admin_root.trim_end_matches('/'));
-        let inventory = Inventory::new(base, settings.token.clone(), settings.look_timeout);
+        let api = settings.api.trim_end_matches('/').to_owned();
+        let inventory = Inventory::new(api, settings.token.clone(), settings.look_timeout);
         Self { settings, belief, inventory, orders: tokio::sync::Mutex::default() }
     }
 

@@ -11,6 +11,9 @@ pub const TICK: Duration = Duration::from_millis(50);
 /// The endpoint that says which member answered, under which epoch: `{"member":"a","epoch":3}`.
 pub const WHO: &str = "/who";
 
+/// What the node of [`Flows::slow_close`] logs.
+pub const SLOW_CLOSE: &str = "slow close ready";
+
 /// JavaScript that makes the object every witness message is: who acts, under which epoch, when.
 /// `monotonic` comes from the settings file (node_red.rs); in a Node-RED without it, `sent` is left out.
 const IDENTITY: &str = "const monotonic = global.get('monotonic');
@@ -70,13 +73,18 @@ return msg;";
         self
     }
 
-    /// A node that takes `time` to close, so that stopping the flows takes at least as long.
+    /// A node that takes `time` to close, so that stopping the flows takes at least as long. It logs [`SLOW_CLOSE`]
+    /// when it is ready to.
     #[must_use]
     pub fn slow_close(mut self, time: Duration) -> Self {
-        self.nodes.push(json!({
-            "id": "slowclose", "type": "function", "z": "tab", "name": "slow close", "func": "return msg;", "outputs": 1,
-            "initialize": format!("node.on('close', done => setTimeout(done, {}));", time.as_millis()), "wires": [[]],
-        }));
+        let code =
+            format!("node.on('close', done => setTimeout(done, {}));\nnode.warn('{SLOW_CLOSE}');", time.as_millis());
+        self.nodes.extend([
+            json!({"id": "slowclose-once", "type": "inject", "z": "tab", "name": "", "props": [], "repeat": "",
+                   "crontab": "", "once": true, "onceDelay": "0", "topic": "", "wires": [["slowclose"]]}),
+            json!({"id": "slowclose", "type": "function", "z": "tab", "name": "slow close", "func": code, "outputs": 1,
+                   "wires": [[]]}),
+        ]);
         self
     }
 
