@@ -2,8 +2,10 @@
 //!
 //! Bird's eye view and code map: `ARCHITECTURE.md`.
 
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod driver;
 pub mod http;
+pub mod run;
 pub mod store;

@@ -1,42 +1,45 @@
-//! The `hotspare` binary: which command, the configuration, the log, then the command itself.
+//! The `hotspare` binary: one command, done, and an exit code that says how it went.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use hotspare::cli::{self, Cli, Command, Failure};
+use hotspare::cli::{self, Cli, Command, ConfigArgs, Failure};
+use hotspare::{demo, run};
 
 fn main() -> ExitCode {
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => return cli::exit(Err(error.into())),
-    };
-    cli::exit(runtime.block_on(Box::pin(perform(Cli::parse().command))))
+    match Cli::parse().command {
+        Command::Run(args) => wait(proxy(args)),
+        Command::Launcher(_) => cli::exit(Err(Failure::refused("the launcher is not wired yet"))),
+        Command::Demo(args) => demo::run(&args),
+        Command::Check(args) => cli::exit(cli::check(&args)),
+        Command::Config(args) => cli::exit(cli::config(&args)),
+        Command::Completions { shell } => cli::exit(cli::completions(shell)),
+        Command::Status(args) => wait(cli::status(&args)),
+        Command::Watch(args) => wait(cli::watch(&args)),
+        Command::Events(args) => wait(cli::events(&args)),
+        Command::Explain(args) => wait(cli::explain(&args)),
+        Command::Switchover(args) => wait(cli::switchover(&args)),
+        Command::Restart(args) => wait(cli::restart(&args)),
+        Command::Failover(args) => wait(cli::failover(&args)),
+        Command::Pause(args) => wait(cli::pause(&args)),
+        Command::Resume(args) => wait(cli::resume(&args)),
+        Command::Unfreeze(args) => wait(cli::unfreeze(&args)),
+        Command::Fence(args) => wait(cli::fence(&args)),
+        Command::Release(args) => wait(cli::release(&args)),
+        Command::Drill(args) => wait(cli::drill(&args)),
+    }
 }
 
-async fn perform(command: Command) -> Result<(), Failure> {
-    match command {
-        Command::Run(args) => {
-            let config = cli::load(&args)?;
-            cli::log_to_stderr(&config.log);
-            hotspare::run::run(config, args.config).await.map_err(|error| Failure::refused(error.to_string()))
-        }
-        Command::Check(args) => cli::check(&args),
-        Command::Launcher(_) => Err(Failure::refused("the launcher is not wired yet")),
-        Command::Demo(_) => Err(Failure::refused("the demo is not wired yet")),
-        Command::Status(args) => cli::status(&args).await,
-        Command::Watch(args) => cli::watch(&args).await,
-        Command::Events(args) => cli::events(&args).await,
-        Command::Explain(args) => cli::explain(&args).await,
-        Command::Switchover(args) => cli::switchover(&args).await,
-        Command::Restart(args) => cli::restart(&args).await,
-        Command::Failover(args) => cli::failover(&args).await,
-        Command::Pause(args) => cli::pause(&args).await,
-        Command::Resume(args) => cli::resume(&args).await,
-        Command::Unfreeze(args) => cli::unfreeze(&args).await,
-        Command::Fence(args) => cli::fence(&args).await,
-        Command::Release(args) => cli::release(&args).await,
-        Command::Drill(args) => cli::drill(&args).await,
-        Command::Config(args) => cli::config(&args),
-        Command::Completions { shell } => cli::completions(shell),
+/// `hotspare run`: a valid configuration or nothing, then the log, then the proxy until it is told to stop.
+async fn proxy(args: ConfigArgs) -> Result<(), Failure> {
+    let config = cli::load(&args)?;
+    cli::log_to_stderr(&config.log);
+    run::run(config, args.config).await.map_err(|error| Failure::refused(error.to_string()))
+}
+
+fn wait(command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => cli::exit(runtime.block_on(Box::pin(command))),
+        Err(error) => cli::exit(Err(error.into())),
     }
 }

@@ -19,11 +19,11 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "\
 First steps:
-  hotspare demo                                  a pair on this machine, a failover, what a client saw of it
-  hotspare check --config hotspare.toml          everything wrong in a configuration, at once
-  hotspare run --config hotspare.toml            the proxy
-  hotspare status                                one line for each instance
-  hotspare explain line-1                        why it failed over, or what would happen if it did now
+  hotspare demo                           a failover of a real pair, as a client sees it
+  hotspare check --config hotspare.toml   everything wrong in a configuration, at once
+  hotspare run --config hotspare.toml     the proxy
+  hotspare status                         one line for each instance
+  hotspare explain line-1                 why it failed over, or what would happen now
 
 Exit codes:
   0   done, or all is well
@@ -37,8 +37,10 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the proxy: carry traffic, watch the members, decide.
-    #[command(after_help = "SIGTERM ends it: no new connections, the open ones finish up to [proxy] drain. SIGHUP reads the \
-                            configuration again; a wrong one changes nothing.")]
+    #[command(
+        after_help = "SIGTERM ends it: no new connections, the open ones finish up to [proxy] drain. SIGHUP reads the \
+                            configuration again; a wrong one changes nothing."
+    )]
     Run(ConfigArgs),
     /// Say everything that is wrong in a configuration.
     #[command(after_help = "Example:\n  hotspare check --config hotspare.toml\n  \
@@ -48,8 +50,7 @@ pub enum Command {
     #[command(disable_help_flag = true)]
     Launcher(PassArgs),
     /// Show a failover of a real pair on this machine.
-    #[command(disable_help_flag = true)]
-    Demo(PassArgs),
+    Demo(crate::demo::Args),
     /// Show all instances, one line each; or everything about one.
     #[command(after_help = "Examples:\n  hotspare status\n  hotspare status line-1\n  \
                             hotspare status --json | jq '.instances[] | select(.active == null) | .name'")]
@@ -68,12 +69,16 @@ pub enum Command {
                             hotspare switchover line-1 --reason 'new disk for a'")]
     Switchover(SwitchoverArgs),
     /// Restart both Node-REDs one after the other, without loss.
-    #[command(after_help = "The spare first; when it is ready again the switch; then the other. The first failure stops it, \
-                            with the service where it was.")]
+    #[command(
+        after_help = "The spare first; when it is ready again the switch; then the other. The first failure stops it, \
+                            with the service where it was."
+    )]
     Restart(ReasonArgs),
     /// Make the other member active although the old one can't be stopped for certain.
-    #[command(after_help = "This is for an active that can neither be reached nor proven dead, and that you know to be off. If it \
-                            isn't, its flows run twice until somebody stops it.")]
+    #[command(
+        after_help = "This is for an active that can neither be reached nor proven dead, and that you know to be off. If it \
+                            isn't, its flows run twice until somebody stops it."
+    )]
     Failover(FailoverArgs),
     /// No automatic decision for a while.
     #[command(after_help = "Traffic goes on. It ends by itself; `hotspare resume` ends it sooner.\n\nExample:\n  \
@@ -131,7 +136,13 @@ pub struct CheckArgs {
 #[derive(Debug, Clone, Args)]
 pub struct AdminArgs {
     /// The proxy's admin listener.
-    #[arg(long, env = "HOTSPARE_ADMIN", value_name = "URL", default_value = "http://127.0.0.1:9480", help_heading = "Proxy")]
+    #[arg(
+        long,
+        env = "HOTSPARE_ADMIN",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9480",
+        help_heading = "Proxy"
+    )]
     pub admin: String,
     /// File with the token for it; HOTSPARE_TOKEN may hold the token itself.
     #[arg(long, env = "HOTSPARE_TOKEN_FILE", value_name = "FILE", help_heading = "Proxy")]

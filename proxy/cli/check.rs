@@ -28,7 +28,16 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
         let [a, b] = &instance.members;
         let listeners: Vec<String> = instance.listeners.iter().map(|one| one.listen.to_string()).collect();
         let kind = a.launcher.kind();
-        writeln!(out, "  {}: {} -> {} ({}), {} ({}), launcher {kind}", instance.name, listeners.join(", "), a.name, a.address, b.name, b.address)?;
+        writeln!(
+            out,
+            "  {}: {} -> {} ({}), {} ({}), launcher {kind}",
+            instance.name,
+            listeners.join(", "),
+            a.name,
+            a.address,
+            b.name,
+            b.address
+        )?;
     }
     if secrets == Secrets::Skip {
         writeln!(out, "  its token files were not looked at")?;

@@ -66,11 +66,12 @@ impl Client {
     fn judge(&self, answer: Answer) -> Result<Value, Failure> {
         let text = || String::from_utf8_lossy(&answer.body).trim().to_owned();
         match answer.status {
-            status if status.is_success() => answer.json().map_err(|error| {
-                Failure::refused(format!("{}: {error}; is it hotspare's admin listener?", self.base))
-            }),
+            status if status.is_success() => answer
+                .json()
+                .map_err(|error| Failure::refused(format!("{}: {error}; is it hotspare's admin listener?", self.base))),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let help = if self.token.is_none() { "; show a token with --token-file FILE or HOTSPARE_TOKEN" } else { "" };
+                let help =
+                    if self.token.is_none() { "; show a token with --token-file FILE or HOTSPARE_TOKEN" } else { "" };
                 Err(Failure::not_allowed(format!("refused: {}{help}", text())))
             }
             _ => Err(Failure::refused(refusal(&answer).unwrap_or_else(text))),

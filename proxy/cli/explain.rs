@@ -17,7 +17,11 @@ use super::words::{instant, number, text};
 pub async fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     let story = Client::new(&args.admin)?.get(&format!("/v1/instances/{}/explain", args.instance)).await?;
     let mut out = out();
-    if args.json { writeln!(out, "{story:#}")? } else { tell(&mut out, &story)? }
+    if args.json {
+        writeln!(out, "{story:#}")?
+    } else {
+        tell(&mut out, &story)?
+    }
     Ok(())
 }
 

@@ -43,7 +43,9 @@ impl Failure {
     pub(super) fn unreachable(admin: &str, error: &HttpError) -> Self {
         let message = match error {
             HttpError::Address(_) => {
-                return Failure::usage(format!("{admin:?} is no address of an admin listener; one is http://127.0.0.1:9480"));
+                return Failure::usage(format!(
+                    "{admin:?} is no address of an admin listener; one is http://127.0.0.1:9480"
+                ));
             }
             error => format!(
                 "the proxy's admin listener at {admin} can't be reached: {error}\n\

@@ -78,8 +78,21 @@ fn counts(value: &Value) -> String {
 }
 
 fn members(out: &mut impl Write, one: &Value) -> io::Result<()> {
-    let headings =
-        ["MEMBER", "ROLE", "READY", "FLOWS", "TENURE", "LEASE LEFT", "LAG", "HEALTH", "LINK", "HEARD", "KIND", "ADDRESS", "NODE-RED"];
+    let headings = [
+        "MEMBER",
+        "ROLE",
+        "READY",
+        "FLOWS",
+        "TENURE",
+        "LEASE LEFT",
+        "LAG",
+        "HEALTH",
+        "LINK",
+        "HEARD",
+        "KIND",
+        "ADDRESS",
+        "NODE-RED",
+    ];
     let mut table = Table::new(&headings);
     let ms = |member: &Value, field: &str| number(member, field).map(span).unwrap_or_default();
     for member in list(one, "members") {

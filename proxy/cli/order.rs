@@ -167,7 +167,10 @@ fn risk(one: &Value) -> String {
     };
     let member = list(one, "members").iter().find(|member| text(member, "name") == active);
     let heard = member.and_then(|member| number(member, "heard_ms")).map(span);
-    let heard = heard.map_or_else(|| "It is not known when it was last heard.".to_owned(), |ago| format!("It was last heard {ago} ago."));
+    let heard = heard.map_or_else(
+        || "It is not known when it was last heard.".to_owned(),
+        |ago| format!("It was last heard {ago} ago."),
+    );
     let address = member.map(|member| text(member, "address")).unwrap_or("");
     format!(
         "{active} ({address}) is active. {heard}\n\

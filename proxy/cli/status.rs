@@ -45,13 +45,16 @@ pub(super) fn find<'s>(status: &'s Value, name: &str) -> Result<&'s Value, Failu
 /// Everything at a glance.
 pub(super) fn write(out: &mut impl Write, status: &Value) -> io::Result<()> {
     controller(out, &status["controller"])?;
-    let mut table = Table::new(&["INSTANCE", "STATE", "ACTIVE", "EPOCH", "SINCE", "SPARE", "CONNS", "PARKED", "LAST FAILOVER"]);
+    let mut table =
+        Table::new(&["INSTANCE", "STATE", "ACTIVE", "EPOCH", "SINCE", "SPARE", "CONNS", "PARKED", "LAST FAILOVER"]);
     for one in list(status, "instances") {
         table.row(vec![
             Cell::plain(text(one, "name")),
             state(one),
             active(one),
-            Cell::plain(number(one, "epoch").filter(|epoch| *epoch > 0).map(|epoch| epoch.to_string()).unwrap_or_default()),
+            Cell::plain(
+                number(one, "epoch").filter(|epoch| *epoch > 0).map(|epoch| epoch.to_string()).unwrap_or_default(),
+            ),
             Cell::plain(number(one, "since_ms").map(span).unwrap_or_default()),
             spare(one),
             Cell::plain(traffic(one, "connections").map(|count| count.to_string()).unwrap_or_default()),
@@ -76,7 +79,8 @@ fn controller(out: &mut impl Write, controller: &Value) -> io::Result<()> {
 /// The state, with whatever keeps it from deciding.
 pub(super) fn state(one: &Value) -> Cell {
     let name = text(one, "state").replace('_', " ");
-    let flags = [("frozen", is(one, "frozen"), BAD), ("blind", is(one, "blind"), BAD), ("paused", is_paused(one), NOTICE)];
+    let flags =
+        [("frozen", is(one, "frozen"), BAD), ("blind", is(one, "blind"), BAD), ("paused", is_paused(one), NOTICE)];
     if let Some((flag, _, style)) = flags.into_iter().find(|(_, set, _)| *set) {
         return Cell::new(format!("{name}, {flag}"), style);
     }
@@ -137,7 +141,12 @@ pub(super) fn last_failover(one: &Value) -> String {
     let cause = Some(text(last, "cause").replace('_', " ")).filter(|cause| !cause.is_empty());
     let outage = number(last, "outage_ms").map(span);
     let rest: Vec<String> = cause.into_iter().chain(outage).collect();
-    [ago.unwrap_or_default(), rest.join(", ")].iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(": ")
+    [ago.unwrap_or_default(), rest.join(", ")]
+        .iter()
+        .filter(|part| !part.is_empty())
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 #[cfg(test)]

@@ -42,7 +42,8 @@ impl Stream {
         let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(address)?.clone();
         let words = |error: &dyn std::fmt::Display| failed(HttpError::Failed(error.to_string()));
         let host = authority.host().trim_matches(['[', ']']);
-        let tcp = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.map_err(|error| words(&error))?;
+        let tcp =
+            TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.map_err(|error| words(&error))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.map_err(|error| words(&error))?;
         // What ends the connection ends the body too, which is where it is noticed.

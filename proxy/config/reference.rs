@@ -14,6 +14,8 @@ Every key of `hotspare.toml`. This page is made from the program itself: `hotspa
 (`config/hotspare.schema.json`). Examples are in `config/`; `config/minimal.toml` is the smallest file that works.
 
 - A duration is a number and its unit in quotes, such as `\"250ms\"`, `\"2s\"`, `\"1m30s\"`; units are us, ms, s, m, h, d.
+- A name has up to 63 letters, digits, `-`, `_` and `.`, and begins with a letter or digit.
+- An address to listen on is an IP address and a port (`\"0.0.0.0:1880\"`); a member's address may have a host name.
 - Relative paths are taken from the folder of the file.
 - A token file holds one token, or two on two lines: both are valid, the first is shown to others. Only its owner may
   be able to read it (`chmod 600`). To change a token without a gap: put the new one on the second line of both ends'
@@ -67,25 +69,34 @@ fn takes(key: &Key) -> String {
         Kind::Table(_) => "a table, below".to_owned(),
         Kind::List(item) => match item.as_ref() {
             Kind::Table(_) => "tables, below".to_owned(),
-            Kind::OneOf(words) => format!("a list of {}", any_of(words)),
-            item => format!("a list, each {}", item.words()),
+            Kind::OneOf(words) => format!("list of {}", any_of(words)),
+            item => format!("list, each: {}", short(&item.words())),
         },
         Kind::OneOf(words) => any_of(words),
-        kind => kind.words(),
+        kind => short(&kind.words()),
     };
     match key.range {
-        Some((least, most)) => format!("{words}, from {} to {}", plain(&least.to_string()), plain(&most.to_string())),
+        Some((least, most)) => format!("{words}, {} to {}", plain(&least.to_string()), plain(&most.to_string())),
         None => words,
     }
+}
+
+/// The words of a kind without article and example: the forms are explained once, at the top of the page.
+fn short(words: &str) -> String {
+    let off = if words.ends_with("or \"off\"") { ", or `\"off\"`" } else { "" };
+    let end = words.find(" such as").or_else(|| words.find([':', ','])).unwrap_or(words.len());
+    let bare = words[..end].trim_start_matches("a ").trim_start_matches("an ");
+    format!("{bare}{off}")
 }
 
 fn default(key: &Key) -> String {
     match (key.default, key.otherwise, &key.kind) {
         (Some(default), ..) => format!("`{default}`"),
         (None, Some(otherwise), _) => otherwise.to_owned(),
-        (None, None, _) if key.required && !matches!(key.kind, Kind::Table(_)) => "**must be there**".to_owned(),
+        (None, None, Kind::Table(inner)) if inner.keys.iter().all(|key| !key.required) => "all defaults".to_owned(),
         (None, None, Kind::List(_)) => "none".to_owned(),
-        (None, None, _) => "its keys' defaults".to_owned(),
+        (None, None, _) if key.required => "**must be there**".to_owned(),
+        (None, None, _) => "none".to_owned(),
     }
 }
 

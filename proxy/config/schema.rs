@@ -23,7 +23,8 @@ fn table(section: &Section) -> Value {
     for key in &section.keys {
         properties.insert(key.name.to_owned(), property(key));
     }
-    let required: Vec<&str> = section.keys.iter().filter(|key| key.required && !is_table(key)).map(|key| key.name).collect();
+    let required: Vec<&str> =
+        section.keys.iter().filter(|key| key.required && !is_table(key)).map(|key| key.name).collect();
     let mut table = json!({
         "type": "object",
         "description": section.about,
