@@ -2,10 +2,18 @@
 //!
 //! Bird's eye view and code map: `ARCHITECTURE.md`.
 
-pub mod cli;
+pub mod admin;
+pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod driver;
+pub mod engine;
+pub mod events;
 pub mod http;
+pub mod link;
+pub mod metrics;
+pub mod notify;
+pub mod probe;
 pub mod run;
 pub mod store;
+pub mod traffic;

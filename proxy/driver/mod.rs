@@ -17,6 +17,7 @@ mod order;
 mod place;
 mod plain;
 mod serve;
+pub mod shell;
 
 use std::future::Future;
 use std::pin::Pin;

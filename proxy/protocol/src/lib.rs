@@ -5,11 +5,13 @@
 //! end is `proxy/link`, the launcher's end is `proxy/launcher`.
 //!
 //! Compatibility: an unknown field is ignored, an unknown kind of message is skipped and counted, an unknown
-//! [`VERSION`] is refused with a reason.
+//! [`VERSION`](hotspare_decide::message::VERSION) is refused with a reason.
 
 mod auth;
+mod wire;
 
 pub use auth::{SECRET_BYTES, Secret, peer_secret, same_secret};
+pub use wire::{DecodeError, MAX_MESSAGE_BYTES, decode_down, decode_up, encode_down, encode_up};
 
 /// Path on the controller's link listener to which a launcher opens its websocket.
 pub const LINK_PATH: &str = "/v1/link";

@@ -1,0 +1,161 @@
+//! Who may do what on the admin listener.
+//!
+//! Without tokens the listener is on loopback only (the configuration refuses anything else), and whoever can
+//! reach it may do everything. With tokens, each belongs to a role, and a role includes the ones below it.
+
+use std::net::SocketAddr;
+
+use hotspare_protocol::{Secret, same_secret};
+use hyper::StatusCode;
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
+
+/// What a request needs, and what a token gives; each includes the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Liveness and readiness: no token.
+    Anyone,
+    /// Look.
+    Read,
+    /// Planned changes: switchover, restart, pause.
+    Operate,
+    /// What can lose something: forced failover, fence.
+    Admin,
+}
+
+/// The tokens that are valid.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Token and the role it gives; empty means that the listener is on loopback and asks for none.
+    pub tokens: Vec<(Secret, Role)>,
+}
+
+/// Why a request was not allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// No token, or none that is valid.
+    NoToken,
+    /// A valid token whose role does not include this.
+    NotThatRole,
+    /// A browser sent it from a page of another origin.
+    ForeignOrigin,
+}
+
+impl Denied {
+    /// The status to answer with.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::NoToken => StatusCode::UNAUTHORIZED,
+            Self::NotThatRole | Self::ForeignOrigin => StatusCode::FORBIDDEN,
+        }
+    }
+
+    /// The sentence to answer with.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::NoToken => "a bearer token is needed here",
+            Self::NotThatRole => "this token's role does not include that",
+            Self::ForeignOrigin => "requests from pages of another origin are refused",
+        }
+    }
+}
+
+impl Access {
+    /// From the configuration.
+    pub fn of(admin: &crate::config::Admin) -> Self {
+        let tokens = admin.users.iter().flat_map(|user| {
+            let role = match user.role {
+                crate::config::Role::Read => Role::Read,
+                crate::config::Role::Operate => Role::Operate,
+                crate::config::Role::Admin => Role::Admin,
+            };
+            user.tokens.valid().map(move |token| (token.clone(), role))
+        });
+        Self { tokens: tokens.collect() }
+    }
+
+    /// Whether a request with `headers` from `from` may do what needs `role`; names who asked, for the audit record.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn allows(&self, headers: &HeaderMap, from: SocketAddr, role: Role) -> Result<String, Denied> {
+        if role >= Role::Operate && !same_origin(headers) {
+            return Err(Denied::ForeignOrigin);
+        }
+        if role == Role::Anyone {
+            return Ok(from.to_string());
+        }
+        if self.tokens.is_empty() {
+            // Without tokens only loopback is served; a name in Host would be a page that re-bound its own name to us.
+            return if host_is_local(headers) { Ok(format!("local {from}")) } else { Err(Denied::ForeignOrigin) };
+        }
+        let given = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+        let given = given.ok_or(Denied::NoToken)?;
+        // Every token is compared, so that the time does not tell which one matched.
+        let best =
+            self.tokens.iter().filter(|(token, _)| same_secret(given, token.expose())).map(|(_, role)| *role).max();
+        match best {
+            None => Err(Denied::NoToken),
+            Some(best) if best >= role => Ok(format!("{best:?} {from}")),
+            Some(_) => Err(Denied::NotThatRole),
+        }
+    }
+}
+
+/// A browser names the page's origin on every request that could change something; other clients send none.
+fn same_origin(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else { return true };
+    let host = headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
+    origin.to_str().ok().and_then(|o| o.split_once("://")).is_some_and(|(_, authority)| authority == host)
+}
+
+fn host_is_local(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST).and_then(|h| h.to_str().ok()) else { return true };
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
+    let name = name.trim_matches(['[', ']']);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(n, v)| (hyper::header::HeaderName::from_static(n), v.parse().expect("a header value")))
+            .collect()
+    }
+
+    fn from() -> SocketAddr {
+        "127.0.0.1:5".parse().expect("an address")
+    }
+
+    #[test]
+    fn a_role_includes_the_ones_below_it_and_no_more() {
+        let access = Access { tokens: vec![(Secret::new("r"), Role::Read), (Secret::new("o"), Role::Operate)] };
+        let ask =
+            |token: &str, role| access.allows(&headers(&[("authorization", &format!("Bearer {token}"))]), from(), role);
+        assert!(ask("r", Role::Read).is_ok());
+        assert_eq!(ask("r", Role::Operate), Err(Denied::NotThatRole));
+        assert!(ask("o", Role::Read).is_ok() && ask("o", Role::Operate).is_ok());
+        assert_eq!(ask("o", Role::Admin), Err(Denied::NotThatRole));
+        assert_eq!(ask("x", Role::Read), Err(Denied::NoToken));
+        assert_eq!(access.allows(&HeaderMap::new(), from(), Role::Read), Err(Denied::NoToken));
+        assert!(access.allows(&HeaderMap::new(), from(), Role::Anyone).is_ok());
+    }
+
+    #[test]
+    fn a_page_of_another_origin_changes_nothing_even_without_tokens() {
+        let access = Access::default();
+        let foreign = headers(&[("origin", "http://evil.example"), ("host", "127.0.0.1:9480")]);
+        assert_eq!(access.allows(&foreign, from(), Role::Operate), Err(Denied::ForeignOrigin));
+        let own = headers(&[("origin", "http://127.0.0.1:9480"), ("host", "127.0.0.1:9480")]);
+        assert!(access.allows(&own, from(), Role::Operate).is_ok());
+        let rebound = headers(&[("origin", "http://evil.example:9480"), ("host", "evil.example:9480")]);
+        assert_eq!(access.allows(&rebound, from(), Role::Operate), Err(Denied::ForeignOrigin));
+        assert_eq!(access.allows(&rebound, from(), Role::Read), Err(Denied::ForeignOrigin));
+    }
+}

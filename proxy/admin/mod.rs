@@ -1,0 +1,199 @@
+//! The admin listener: `/livez`, `/readyz`, `/status`, `/metrics`, the event stream and the orders under `/v1`.
+//!
+//! Owns routing, roles and answers. It knows the engine only by its [`Handle`], runs on threads of its own, and
+//! cannot delay a decision: a slow scrape or a stuck page costs nobody but itself.
+
+mod auth;
+mod stream;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::engine::{Handle, Order, Refusal, Verb};
+use crate::events::EventLog;
+use crate::metrics;
+
+pub use auth::{Access, Role};
+
+/// Connections served at once: scrapers, a few people, and room for a platform.
+const MAX_CONNECTIONS: usize = 512;
+const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+const MAX_BODY_BYTES: usize = 64 << 10;
+
+/// What the admin listener needs.
+pub struct Admin {
+    /// The engine.
+    pub engine: Handle,
+    /// The event log.
+    pub events: EventLog,
+    /// Who may do what.
+    pub access: Access,
+    /// Set when the process is about to stop: `/readyz` says so first.
+    pub stopping: Arc<AtomicBool>,
+}
+
+type Body = BoxBody<Bytes, Infallible>;
+
+/// Serves until it is dropped.
+pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "admin: accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let admin = admin.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let admin = admin.clone();
+                async move { Ok::<_, Infallible>(answer(&admin, from, request).await) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_DEADLINE)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, %from, "admin: connection ended");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    let method = request.method().clone();
+    let needs = match (&method, segments.as_slice()) {
+        (&Method::GET, ["livez" | "readyz"]) => Role::Anyone,
+        (&Method::GET, _) => Role::Read,
+        (_, ["v1", "instances", _, "failover" | "fence"]) => Role::Admin,
+        _ => Role::Operate,
+    };
+    let by = match admin.access.allows(request.headers(), from, needs) {
+        Ok(by) => by,
+        Err(refused) => return text(refused.status(), refused.sentence()),
+    };
+    match (&method, segments.as_slice()) {
+        (&Method::GET, ["livez"]) => text(StatusCode::OK, "alive"),
+        (&Method::GET, ["readyz"]) => readyz(admin).await,
+        (&Method::GET, ["status"] | ["v1", "status"]) => match admin.engine.status().await {
+            Some(status) => json(StatusCode::OK, &status),
+            None => text(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped"),
+        },
+        (&Method::GET, ["metrics"]) => match admin.engine.status().await {
+            Some(status) => with_type(StatusCode::OK, metrics::render(&status), metrics::CONTENT_TYPE),
+            None => text(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped"),
+        },
+        (&Method::GET, ["v1", "events"]) => {
+            stream::events(&admin.events, request.uri().query().unwrap_or(""), request.headers())
+        }
+        (&Method::GET, ["v1", "instances", name, "explain"]) => match admin.engine.explain(name).await {
+            Some(story) => json(StatusCode::OK, &story),
+            None => text(StatusCode::NOT_FOUND, &format!("there is no instance '{name}'")),
+        },
+        (&Method::POST, ["v1", "instances", name, verb]) => match Verb::parse(verb) {
+            Some(verb) => order(admin, name, verb, by, request).await,
+            None => text(StatusCode::NOT_FOUND, &format!("'{verb}' is nothing an instance can be told")),
+        },
+        _ => text(StatusCode::NOT_FOUND, "no such page; see /status, /metrics, /livez, /readyz and /v1/events"),
+    }
+}
+
+async fn readyz(admin: &Admin) -> Response<Body> {
+    if admin.stopping.load(Ordering::Relaxed) {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "stopping");
+    }
+    let Some(status) = admin.engine.status().await else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped");
+    };
+    let without: Vec<&str> = status.instances.iter().filter(|i| i.active.is_none()).map(|i| i.name.as_str()).collect();
+    // One instance without an active must not take the traffic of all others away from this proxy.
+    if !status.instances.is_empty() && without.len() == status.instances.len() {
+        return text(StatusCode::SERVICE_UNAVAILABLE, &format!("no instance has an active: {}", without.join(", ")));
+    }
+    text(
+        StatusCode::OK,
+        &if without.is_empty() {
+            "ready".to_owned()
+        } else {
+            format!("ready; without an active: {}", without.join(", "))
+        },
+    )
+}
+
+async fn order(admin: &Admin, instance: &str, verb: Verb, by: String, request: Request<Incoming>) -> Response<Body> {
+    let Ok(body) = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await else {
+        return problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", &[]);
+    };
+    let body = body.to_bytes();
+    let mut order = if body.is_empty() {
+        Order::default()
+    } else {
+        match serde_json::from_slice::<Order>(&body) {
+            Ok(order) => order,
+            Err(error) => {
+                return problem(StatusCode::BAD_REQUEST, &format!("the body is not understood: {error}"), &[]);
+            }
+        }
+    };
+    order.by = by;
+    let described = format!("{verb:?} by {} ({})", order.by, order.reason.as_deref().unwrap_or("no reason given"));
+    let outcome = admin.engine.order(instance, verb, order).await;
+    let result = match &outcome {
+        Ok(accepted) => accepted.message.clone(),
+        Err(refusal) => format!("refused: {refusal:?}"),
+    };
+    tracing::info!(target: "audit", instance, "{described}: {result}");
+    match outcome {
+        Ok(accepted) => json(StatusCode::OK, &serde_json::json!({"ok": true, "message": accepted.message})),
+        Err(Refusal::Unknown(what)) => problem(StatusCode::NOT_FOUND, &what, &[]),
+        Err(Refusal::Not(reasons)) => problem(StatusCode::CONFLICT, &reasons.join("; "), &reasons),
+        Err(Refusal::Stopping) => problem(StatusCode::SERVICE_UNAVAILABLE, "this proxy is stopping", &[]),
+    }
+}
+
+fn problem(status: StatusCode, error: &str, reasons: &[String]) -> Response<Body> {
+    json(status, &serde_json::json!({"error": error, "reasons": reasons}))
+}
+
+fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
+    match serde_json::to_vec(value) {
+        Ok(body) => with_type(status, body, "application/json"),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn text(status: StatusCode, sentence: &str) -> Response<Body> {
+    with_type(status, format!("{sentence}\n").into_bytes(), "text/plain; charset=utf-8")
+}
+
+fn with_type(status: StatusCode, body: Vec<u8>, content_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from(body)).boxed());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert("cache-control", HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,231 @@
+//! One instance as the engine holds it: its decider, the links of its launchers or the drivers that stand for them,
+//! and the requests that wait for an answer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use hotspare_decide::message::{Down, Hello, LauncherSettings, Peer, Up, VERSION, Welcome};
+use hotspare_decide::{Decider, Input as Observed, LinkId, Member, PerMember, ProbeOutcome, Record, Settings, Time};
+use tokio::sync::{mpsc, oneshot};
+
+use super::handle::{Accepted, Refusal};
+use super::input::DriverEvent;
+use crate::clock;
+use crate::driver::shell::DriverHandle;
+use crate::link::LinkEvent;
+
+/// What the configuration says of an instance, as the engine needs it.
+pub struct InstanceSpec {
+    /// Its name.
+    pub name: String,
+    /// How to decide for it.
+    pub settings: Settings,
+    /// What its launchers are told to work by.
+    pub launcher: LauncherSettings,
+    /// Its members, in configured order.
+    pub members: [MemberSpec; 2],
+}
+
+/// What the configuration says of a member, as the engine needs it.
+pub struct MemberSpec {
+    /// Its name.
+    pub name: String,
+    /// Where its Node-RED listens, as configured.
+    pub address: String,
+    /// The kind of its launcher, in the configuration's word.
+    pub kind: &'static str,
+    /// What its launcher is told of the other member's launcher; `None` for kinds without a link.
+    pub peer: Option<Peer>,
+    /// Stands for the launcher, for kinds without a link.
+    pub driver: Option<DriverHandle>,
+    /// Wakes the probes of this member.
+    pub probe_now: Arc<tokio::sync::Notify>,
+}
+
+/// A launcher's connection.
+struct Link {
+    connection: u64,
+    outbox: mpsc::Sender<Down>,
+    /// It has said who it is, in a version that is understood.
+    greeted: bool,
+}
+
+/// Numbers that only grow.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) heartbeats: PerMember<u64>,
+    pub(super) probes: PerMember<BTreeMap<&'static str, u64>>,
+    pub(super) failovers: BTreeMap<String, u64>,
+    pub(super) switchovers: BTreeMap<String, u64>,
+}
+
+pub(super) struct Instance {
+    pub(super) index: u32,
+    pub(super) spec: InstanceSpec,
+    pub(super) decider: Decider,
+    pub(super) counts: Counts,
+    pub(super) waiting: HashMap<u64, oneshot::Sender<Result<Accepted, Refusal>>>,
+    pub(super) next_request: u64,
+    links: [Option<Link>; 2],
+}
+
+impl Instance {
+    pub(super) fn new(index: u32, spec: InstanceSpec, record: Option<Record>, leader: bool, now: Time) -> Self {
+        let (name, settings) = (spec.name.clone(), spec.settings.clone());
+        let decider = if leader {
+            Decider::new(now, clock::wall_ms(), name, settings, record)
+        } else {
+            Decider::follower(now, clock::wall_ms(), name, settings)
+        };
+        Self {
+            index,
+            decider,
+            spec,
+            counts: Counts::default(),
+            waiting: HashMap::new(),
+            next_request: 1,
+            links: [None, None],
+        }
+    }
+
+    /// The instance's name and a member's.
+    pub(super) fn names(&self, member: Member) -> (String, String) {
+        (self.spec.name.clone(), self.spec.members[member.index()].name.clone())
+    }
+
+    pub(super) fn count_probe(&mut self, member: Member, outcome: &ProbeOutcome) {
+        let word = match outcome {
+            ProbeOutcome::Pass => "pass",
+            ProbeOutcome::Fail { .. } => "fail",
+            ProbeOutcome::Unknown { .. } => "unknown",
+        };
+        *self.counts.probes[member].entry(word).or_default() += 1;
+    }
+
+    /// What the decider is to be told about something that happened on a link.
+    pub(super) fn link_event(&mut self, controller: &str, leader: bool, event: LinkEvent) -> Vec<Observed> {
+        match event {
+            LinkEvent::Up { key, connection, outbox } => {
+                self.links[key.member.index()] = Some(Link { connection, outbox, greeted: false });
+                Vec::new()
+            }
+            LinkEvent::Down { key, connection, why } => {
+                let slot = &mut self.links[key.member.index()];
+                if slot.as_ref().is_none_or(|link| link.connection != connection) {
+                    return Vec::new();
+                }
+                tracing::debug!(instance = %self.spec.name, member = ?key.member, why, "link closed");
+                let greeted = slot.take().is_some_and(|link| link.greeted);
+                greeted
+                    .then_some(Observed::LinkDown { member: key.member, link: LinkId(connection) })
+                    .into_iter()
+                    .collect()
+            }
+            LinkEvent::Message { key, connection, message } => {
+                self.message(controller, leader, key.member, connection, message)
+            }
+            LinkEvent::Receipt { key, message: Up::Exited(receipt) } => {
+                vec![Observed::Receipt { member: key.member, receipt }]
+            }
+            LinkEvent::Receipt { .. } | LinkEvent::Duplicate { .. } => Vec::new(),
+        }
+    }
+
+    fn message(
+        &mut self,
+        controller: &str,
+        leader: bool,
+        member: Member,
+        connection: u64,
+        message: Up,
+    ) -> Vec<Observed> {
+        let Some(link) = self.links[member.index()].as_mut().filter(|link| link.connection == connection) else {
+            return Vec::new();
+        };
+        let id = LinkId(connection);
+        if let Up::Hello(Hello { version, session, .. }) = &message {
+            if *version != VERSION {
+                let reason = format!(
+                    "this controller speaks version {VERSION} of the link, the launcher {version}: install one release on both"
+                );
+                tracing::warn!(instance = %self.spec.name, ?member, reason, "link refused");
+                let _ = link.outbox.try_send(Down::Refused { reason });
+                self.links[member.index()] = None;
+                return Vec::new();
+            }
+            link.greeted = true;
+            let session = *session;
+            self.welcome(controller, leader, member);
+            return vec![
+                Observed::LinkUp { member, link: id, session },
+                Observed::Up { member, link: id, msg: message },
+            ];
+        }
+        if !link.greeted {
+            let _ = link.outbox.try_send(Down::Refused { reason: "the first message must be a hello".to_owned() });
+            self.links[member.index()] = None;
+            return Vec::new();
+        }
+        if matches!(message, Up::Heartbeat(_)) {
+            self.counts.heartbeats[member] += 1;
+        }
+        vec![Observed::Up { member, link: id, msg: message }]
+    }
+
+    /// Tells both launchers who decides now.
+    pub(super) fn welcome_again(&mut self, controller: &str, leader: bool) {
+        for member in Member::BOTH {
+            if self.links[member.index()].as_ref().is_some_and(|link| link.greeted) {
+                self.welcome(controller, leader, member);
+            }
+        }
+    }
+
+    fn welcome(&self, controller: &str, leader: bool, member: Member) {
+        let welcome = Welcome {
+            version: VERSION,
+            controller: controller.to_owned(),
+            leader,
+            settings: self.spec.launcher,
+            peer: self.spec.members[member.index()].peer.clone(),
+        };
+        if let Some(link) = &self.links[member.index()] {
+            let _ = link.outbox.try_send(Down::Welcome(welcome));
+        }
+    }
+
+    /// What the decider is to be told about a driver's news.
+    pub(super) fn driver_event(&mut self, member: Member, event: DriverEvent) -> Option<Vec<Observed>> {
+        let driver = self.spec.members[member.index()].driver.as_mut()?;
+        Some(match event {
+            DriverEvent::Up => {
+                driver.link.0 += 1;
+                vec![Observed::LinkUp { member, link: driver.link, session: 0 }]
+            }
+            DriverEvent::Down => vec![Observed::LinkDown { member, link: driver.link }],
+            DriverEvent::Says(msg) => vec![Observed::Up { member, link: driver.link, msg }],
+        })
+    }
+
+    /// Hands an order to a member; `false` if that connection is gone or takes no more.
+    pub(super) fn send(&mut self, member: Member, link: LinkId, message: Down) -> bool {
+        if let Some(driver) = &self.spec.members[member.index()].driver {
+            return driver.link == link && driver.send(message);
+        }
+        let slot = &mut self.links[member.index()];
+        let Some(open) = slot.as_ref().filter(|open| open.connection == link.0) else { return false };
+        if open.outbox.try_send(message).is_ok() {
+            return true;
+        }
+        tracing::warn!(instance = %self.spec.name, ?member, "the launcher does not keep up; its link is closed");
+        false
+    }
+
+    pub(super) fn explain(&self, now: Time) -> serde_json::Value {
+        serde_json::json!({
+            "instance": self.spec.name,
+            "now": self.decider.view(now),
+            "if_the_active_died_now": self.decider.forecast(now),
+        })
+    }
+}

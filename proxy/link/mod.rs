@@ -1,0 +1,225 @@
+//! The controller's end of the links: launchers open a websocket, prove who they are, then heartbeats, grants,
+//! orders and receipts go both ways.
+//!
+//! Owns the listener, authentication before the upgrade, one live connection an identity, and the limits on size
+//! and pace. It decides nothing: what arrives becomes a [`LinkEvent`] for the engine, what the engine says goes out
+//! in order. Wire format: `hotspare_protocol`. The other end: the launcher's crate.
+
+mod identity;
+mod session;
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use hotspare_decide::message::{Down, Up};
+use hotspare_protocol::{LINK_PATH, MAX_MESSAGE_BYTES, RECEIPT_PATH, decode_up};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+pub use identity::{Identities, Identity, LinkKey};
+
+/// Connections that may be open without having proved anything yet; more wait in the kernel's backlog.
+const MAX_UNPROVEN: usize = 256;
+/// Time to send the request's head. A launcher sends it at once.
+const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+/// Messages that may wait for one launcher; a link that is further behind is closed.
+const OUTBOX: usize = 64;
+
+/// What the links tell the engine.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// A launcher proved itself; `outbox` reaches it until [`LinkEvent::Down`] of the same `connection`.
+    Up {
+        /// Whose link.
+        key: LinkKey,
+        /// Unique for the life of this process.
+        connection: u64,
+        /// Orders and grants, sent in order.
+        outbox: mpsc::Sender<Down>,
+    },
+    /// A message arrived.
+    Message {
+        /// Whose link.
+        key: LinkKey,
+        /// Which connection.
+        connection: u64,
+        /// The message.
+        message: Up,
+    },
+    /// The connection is gone.
+    Down {
+        /// Whose link.
+        key: LinkKey,
+        /// Which connection.
+        connection: u64,
+        /// Why, for the record.
+        why: String,
+    },
+    /// An exit receipt, handed in by the undertaker of a launcher that was killed.
+    Receipt {
+        /// Whose receipt.
+        key: LinkKey,
+        /// The receipt.
+        message: Up,
+    },
+    /// Somebody with the right token was refused since that identity's link is in use.
+    Duplicate {
+        /// Whose identity.
+        key: LinkKey,
+        /// Where the second connection came from.
+        from: SocketAddr,
+    },
+}
+
+/// Serves links on `listener` until it is dropped.
+pub async fn serve(
+    listener: TcpListener,
+    identities: Arc<ArcSwap<Identities>>,
+    idle_after: Duration,
+    events: mpsc::Sender<LinkEvent>,
+) {
+    let shared = Arc::new(Shared {
+        identities,
+        idle_after,
+        events,
+        connections: AtomicU64::new(1),
+        live: Mutex::new(HashSet::new()),
+        unproven: Arc::new(Semaphore::new(MAX_UNPROVEN)),
+    });
+    loop {
+        let Ok(permit) = shared.unproven.clone().acquire_owned().await else { return };
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "links: accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let _ = stream.set_nodelay(true);
+            let service = service_fn(|request| answer(shared.clone(), from, request));
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_DEADLINE)
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades();
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, %from, "links: connection ended before it was a link");
+            }
+            drop(permit);
+        });
+    }
+}
+
+struct Shared {
+    identities: Arc<ArcSwap<Identities>>,
+    idle_after: Duration,
+    events: mpsc::Sender<LinkEvent>,
+    connections: AtomicU64,
+    live: Mutex<HashSet<LinkKey>>,
+    unproven: Arc<Semaphore>,
+}
+
+/// Holds an identity's one place; gives it back when dropped.
+struct Place {
+    shared: Arc<Shared>,
+    key: LinkKey,
+}
+
+impl Place {
+    fn take(shared: &Arc<Shared>, key: LinkKey) -> Option<Self> {
+        let free = shared.live.lock().expect("no holder of this lock panics").insert(key);
+        free.then(|| Self { shared: shared.clone(), key })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.live.lock().expect("no holder of this lock panics").remove(&self.key);
+    }
+}
+
+type Reply = Response<Full<Bytes>>;
+
+fn reply(status: StatusCode, text: &str) -> Reply {
+    let mut response = Response::new(Full::new(Bytes::from(format!("{text}\n"))));
+    *response.status_mut() = status;
+    response
+}
+
+async fn answer(shared: Arc<Shared>, from: SocketAddr, request: Request<Incoming>) -> Result<Reply, Infallible> {
+    let key = match shared.identities.load().authenticate(request.headers()) {
+        Ok(key) => key,
+        Err(why) => {
+            tracing::warn!(%from, why, "links: refused");
+            return Ok(reply(StatusCode::UNAUTHORIZED, why));
+        }
+    };
+    Ok(match (request.method(), request.uri().path()) {
+        (&Method::GET, LINK_PATH) => open_link(shared, from, key, request).await,
+        (&Method::POST, RECEIPT_PATH) => take_receipt(shared, key, request).await,
+        _ => reply(StatusCode::NOT_FOUND, "here are only /v1/link and /v1/receipt"),
+    })
+}
+
+async fn open_link(shared: Arc<Shared>, from: SocketAddr, key: LinkKey, mut request: Request<Incoming>) -> Reply {
+    let headers = request.headers();
+    let version = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|v| v == "13");
+    let Some(accept) = headers.get(SEC_WEBSOCKET_KEY).filter(|_| version).map(|k| derive_accept_key(k.as_bytes()))
+    else {
+        return reply(StatusCode::BAD_REQUEST, "a websocket upgrade of version 13 was expected");
+    };
+    let Some(place) = Place::take(&shared, key) else {
+        let _ = shared.events.send(LinkEvent::Duplicate { key, from }).await;
+        return reply(StatusCode::CONFLICT, "this member's link is already open; one connection an identity");
+    };
+    tokio::spawn(async move {
+        match hyper::upgrade::on(&mut request).await {
+            Ok(upgraded) => {
+                let connection = shared.connections.fetch_add(1, Ordering::Relaxed);
+                session::run(TokioIo::new(upgraded), key, connection, shared.idle_after, &shared.events).await;
+            }
+            Err(error) => tracing::debug!(%error, "links: the upgrade failed"),
+        }
+        drop(place);
+    });
+    let mut response = reply(StatusCode::SWITCHING_PROTOCOLS, "");
+    *response.body_mut() = Full::default();
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, hyper::header::HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, hyper::header::HeaderValue::from_static("websocket"));
+    if let Ok(accept) = accept.parse() {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    response
+}
+
+async fn take_receipt(shared: Arc<Shared>, key: LinkKey, request: Request<Incoming>) -> Reply {
+    let Ok(body) = Limited::new(request.into_body(), MAX_MESSAGE_BYTES).collect().await else {
+        return reply(StatusCode::PAYLOAD_TOO_LARGE, "a receipt is one message");
+    };
+    let body = body.to_bytes();
+    match std::str::from_utf8(&body).ok().map(decode_up) {
+        Some(Ok(message @ Up::Exited { .. })) => {
+            let _ = shared.events.send(LinkEvent::Receipt { key, message }).await;
+            reply(StatusCode::ACCEPTED, "taken")
+        }
+        _ => reply(StatusCode::BAD_REQUEST, "an exit receipt was expected"),
+    }
+}

@@ -1,0 +1,187 @@
+//! From an instance of the configuration to what the engine, the links and the probes need of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hotspare_decide::message::{LauncherSettings, OnIsolated, Peer};
+use hotspare_decide::{
+    Damping, Deadlines, Fencing, HealthSettings, LeaseSettings, Member, OnUnreachable, PerMember, Settings,
+};
+use hotspare_protocol::peer_secret;
+
+use crate::config::{CheckKind, Config, Instance, Isolated, Launcher};
+use crate::driver::shell::{self, DriverHandle};
+use crate::driver::{Driver, FlowFuse, FlowFuseSettings, NodeRed, NodeRedSettings, Plain, ServeProbe};
+use crate::engine::{Handle, InstanceSpec, MemberSpec};
+use crate::link::{Identities, Identity, LinkKey};
+use crate::probe::{ActiveMark, Checked};
+
+/// How often a member without a link is looked at; a fifth of the health interval keeps a crash of a member without
+/// our launcher well below the second, and a look is a few small requests.
+const LOOKS_PER_INTERVAL: u32 = 5;
+const SLOWEST_LOOK: Duration = Duration::from_secs(1);
+/// How often a fence order that was not answered is repeated.
+const FENCE_RETRY: Duration = Duration::from_secs(1);
+
+/// The instance as the engine takes it, and the checks of its members. Starts the drivers' tasks.
+pub(super) fn instance(
+    index: usize,
+    instance: &Instance,
+    active: &ActiveMark,
+    engine: &Handle,
+) -> (InstanceSpec, Vec<Checked>) {
+    let number = u32::try_from(index).expect("the configuration bounds the number of instances");
+    let mut checks = Vec::new();
+    let members = Member::BOTH.map(|member| {
+        let spec = &instance.members[member.index()];
+        let probe_now = Arc::new(tokio::sync::Notify::new());
+        checks.push(Checked {
+            instance: number,
+            member,
+            address: spec.address.clone(),
+            token: spec.launcher.tokens().map(|t| t.current().clone()),
+            health: instance.health.clone(),
+            active: active.clone(),
+            now: probe_now.clone(),
+        });
+        MemberSpec {
+            name: spec.name.as_str().to_owned(),
+            address: spec.address.to_string(),
+            kind: spec.launcher.kind(),
+            peer: peer(instance, member),
+            driver: driver(instance, number, member, engine),
+            probe_now,
+        }
+    });
+    let made = InstanceSpec {
+        name: instance.name.as_str().to_owned(),
+        settings: settings(instance),
+        launcher: LauncherSettings {
+            lease: lease(instance),
+            hang_after: instance.health.hang_after,
+            on_isolated: match instance.lease.on_isolated {
+                Isolated::Stop => OnIsolated::Stop,
+                Isolated::Run => OnIsolated::Run,
+            },
+            boot_deadline: instance.timeouts.boot,
+        },
+        members,
+    };
+    (made, checks)
+}
+
+/// Who may open a link.
+pub(super) fn identities(config: &Config) -> Identities {
+    let mut identities = Vec::new();
+    for (index, instance) in config.instances.iter().enumerate() {
+        for member in Member::BOTH {
+            let spec = &instance.members[member.index()];
+            let Launcher::Hotspare { tokens, .. } = &spec.launcher else { continue };
+            let number = u32::try_from(index).expect("the configuration bounds the number of instances");
+            let key = LinkKey { instance: number, member };
+            let names = (instance.name.as_str().to_owned(), spec.name.as_str().to_owned());
+            identities.push((names, Identity { key, tokens: tokens.clone() }));
+        }
+    }
+    Identities::new(identities)
+}
+
+fn peer(instance: &Instance, member: Member) -> Option<Peer> {
+    let own = &instance.members[member.index()];
+    let other = &instance.members[member.other().index()];
+    let (Launcher::Hotspare { tokens: mine, .. }, Launcher::Hotspare { url, tokens: theirs }) =
+        (&own.launcher, &other.launcher)
+    else {
+        return None;
+    };
+    let secret = peer_secret(instance.name.as_str(), mine.current(), theirs.current());
+    Some(Peer {
+        member: other.name.as_str().to_owned(),
+        url: url.uri().to_string(),
+        secret: secret.expose().to_owned(),
+    })
+}
+
+fn lease(instance: &Instance) -> LeaseSettings {
+    let lease = &instance.lease;
+    LeaseSettings {
+        heartbeat: lease.heartbeat,
+        ttl: lease.ttl,
+        drift_ppm: lease.drift.ppm,
+        kill_budget: lease.kill_budget,
+        promise: lease.promise,
+        stop_lead: lease.stop_lead,
+    }
+}
+
+/// How to decide for an instance.
+fn settings(instance: &Instance) -> Settings {
+    let (health, timeouts, failover) = (&instance.health, &instance.timeouts, &instance.failover);
+    let fencing = |member: usize| match &instance.members[member].launcher {
+        Launcher::Hotspare { .. } => Fencing::Leased,
+        Launcher::FlowFuse { unreachable, .. } | Launcher::NodeRed { unreachable, .. } => {
+            Fencing::Confirmed(unreachable.after.map_or(OnUnreachable::Wait, OnUnreachable::After))
+        }
+        Launcher::Plain => Fencing::Plain,
+    };
+    Settings {
+        fencing: PerMember::new(fencing(0), fencing(1)),
+        lease: lease(instance),
+        health: HealthSettings {
+            checks: health.checks.len(),
+            rise: health.rise,
+            fall: health.fall,
+            start_grace: health.start_grace,
+        },
+        deadlines: Deadlines {
+            start: timeouts.start,
+            stop_grace: timeouts.stop,
+            fence_retry: FENCE_RETRY,
+            drain: timeouts.drain,
+            verify: timeouts.verify,
+            restart: timeouts.restart,
+            start_grace: failover.wait_for_preferred,
+            ..Deadlines::default()
+        },
+        damping: Damping {
+            hold_down: failover.hold_down,
+            hold_down_max: failover.hold_down_max,
+            max_per_hour: failover.max_per_hour,
+        },
+        prefer: if instance.prefer == 1 { Member::B } else { Member::A },
+        auto_failback: failover.auto_failback.0,
+        promote_stale: failover.promote_stale,
+    }
+}
+
+/// Stands for the launcher where there is none of ours.
+fn driver(instance: &Instance, number: u32, member: Member, engine: &Handle) -> Option<DriverHandle> {
+    let spec = &instance.members[member.index()];
+    let (health, timeouts) = (&instance.health, &instance.timeouts);
+    let serves = health.checks.iter().find(|check| check.kind == CheckKind::Http && check.port.is_none());
+    let probe = serves.map(|check| ServeProbe {
+        path: check.path.clone(),
+        status: check.status.first().filter(|range| range.first == range.last).map(|range| range.first),
+    });
+    let address = spec.address.to_string();
+    let driver: Arc<dyn Driver> = match &spec.launcher {
+        Launcher::Hotspare { .. } => return None,
+        Launcher::FlowFuse { url, .. } => Arc::new(FlowFuse::new(FlowFuseSettings {
+            probe,
+            look_timeout: health.timeout,
+            start_timeout: timeouts.start,
+            ..FlowFuseSettings::new(url.uri().to_string().trim_end_matches('/'), address)
+        })),
+        Launcher::NodeRed { url, tokens, .. } => Arc::new(NodeRed::new(NodeRedSettings {
+            api: url.uri().to_string().trim_end_matches('/').to_owned(),
+            token: tokens.as_ref().map(|t| t.current().clone()),
+            probe,
+            look_timeout: health.timeout,
+            start_timeout: timeouts.start,
+            ..NodeRedSettings::new(address)
+        })),
+        Launcher::Plain => Arc::new(Plain::new(address, probe, health.timeout)),
+    };
+    let pace = (health.interval / LOOKS_PER_INTERVAL).min(SLOWEST_LOOK);
+    Some(shell::spawn(driver, number, member, pace, engine.clone()))
+}
