@@ -18,5 +18,6 @@ pub mod lab;
 pub mod node_red;
 pub mod pair;
 pub mod process;
+pub mod scenario;
 pub mod wait;
 pub mod witness;

@@ -14,7 +14,6 @@ use hotspare_test_support::http;
 use hotspare_test_support::node_red;
 use hotspare_test_support::process::Process;
 use hotspare_test_support::wait::wait_until;
-use hotspare_test_support::witness::verdict::JudgeBy;
 use hotspare_test_support::witness::{Sink, judge};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,7 +49,7 @@ fn flows_tell_the_witness_who_they_are(version: NodeRed) {
         let counts = ["udp", "http", "mqtt"].map(count);
         if counts.iter().all(|count| *count >= 20) { Ok(()) } else { Err(counts) }
     });
-    let verdict = judge(&sink.history(), TICK, JudgeBy::Arrival);
+    let verdict = judge(&sink.history(), TICK);
     verdict.assert_clean();
     assert_eq!(verdict.tenures.len(), 1, "{verdict}");
     assert_eq!((verdict.lost, verdict.duplicated), (0, 0), "{verdict}");

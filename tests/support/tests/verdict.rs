@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use hotspare_test_support::witness::verdict::JudgeBy;
 use hotspare_test_support::witness::{Entry, History, Record, Verdict, Violation, judge};
 
 const TICK: Duration = Duration::from_millis(50);
@@ -19,7 +18,7 @@ fn act(member: &str, epoch: u64, at_ms: u64, seq: u64) -> Entry {
 }
 
 fn judged(parts: Vec<Vec<Entry>>) -> Verdict {
-    judge(&History { entries: parts.concat() }, TICK, JudgeBy::Arrival)
+    judge(&History { entries: parts.concat() }, TICK)
 }
 
 #[test]
@@ -102,12 +101,21 @@ fn lost_and_duplicated_acts_are_counted() {
 }
 
 #[test]
-fn a_message_held_back_by_a_cut_link_counts_when_it_was_sent_if_asked_so() {
-    let held_back = Record { at: 1_500_000_000, sent: Some(990_000_000), ..record("a", 1) };
-    let entries = [ticks("a", 1, 0, 950), ticks("b", 2, 1100, 2000), vec![Entry::Act(held_back)]].concat();
-    let history = History { entries };
-    assert!(!judge(&history, TICK, JudgeBy::Arrival).is_clean());
-    judge(&history, TICK, JudgeBy::Sent).assert_clean();
+fn a_message_that_tcp_delivers_late_counts_when_it_was_sent() {
+    let late = |kind: &str| {
+        let act = Record { at: 1_500_000_000, sent: Some(990_000_000), kind: kind.into(), ..record("a", 1) };
+        judged(vec![ticks("a", 1, 0, 950), ticks("b", 2, 1100, 2000), vec![Entry::Act(act)]])
+    };
+    late("mqtt").assert_clean();
+    // UDP doesn't hold back: the sender did, while it was frozen, and sent under a dead lease.
+    let guilty = late("udp");
+    assert!(guilty.violations.iter().any(|violation| matches!(violation, Violation::DeadEpoch { .. })), "{guilty}");
+}
+
+#[test]
+fn a_late_thread_of_the_sink_accuses_nobody() {
+    let slow = Record { at: 1_130_000_000, sent: Some(999_000_000), kind: "http".into(), ..record("a", 1) };
+    judged(vec![ticks("a", 1, 0, 1000), ticks("b", 2, 1020, 2000), vec![Entry::Act(slow)]]).assert_clean();
 }
 
 #[test]

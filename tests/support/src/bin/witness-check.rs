@@ -6,19 +6,12 @@ use std::io::BufReader;
 use std::process::ExitCode;
 
 use hotspare_test_support::flows::TICK;
-use hotspare_test_support::witness::verdict::JudgeBy;
 use hotspare_test_support::witness::{History, judge};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (by, files) = match arguments.split_first() {
-        Some((flag, files)) if flag == "--sent" => (JudgeBy::Sent, files),
-        _ => (JudgeBy::Arrival, arguments.as_slice()),
-    };
-    let [file] = files else {
-        eprintln!(
-            "usage: witness-check [--sent] FILE\n  --sent  judge by the time the flows say they acted, not by arrival"
-        );
+    let [file] = arguments.as_slice() else {
+        eprintln!("usage: witness-check FILE");
         return ExitCode::from(2);
     };
     let history = match File::open(file).and_then(|opened| History::read(BufReader::new(opened))) {
@@ -28,7 +21,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let verdict = judge(&history, TICK, by);
+    let verdict = judge(&history, TICK);
     println!("{verdict}");
     if verdict.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

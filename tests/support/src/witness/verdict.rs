@@ -10,15 +10,10 @@ use std::time::Duration;
 
 use super::record::{Entry, History, Nanos, Record};
 
-/// Which time of a record counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JudgeBy {
-    /// The time of arrival: a message delivered late was delivered late. For UDP, and for all links that were not cut.
-    Arrival,
-    /// The time the flow says it acted. For TCP over a link that was cut: what the kernel holds back and delivers after
-    /// healing was still sent before.
-    Sent,
-}
+/// The flows whose messages arrive in the order in which they were sent, whoever sent them: one UDP socket takes them all.
+/// Other messages are dated by when the flow says it acted, since each has a connection, and a thread of the sink, of
+/// its own.
+pub const IN_ORDER: &str = "udp";
 
 /// What must never happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,29 +98,40 @@ pub struct Verdict {
 const LISTED: usize = 50;
 
 /// Judges a history of flows that tick once per `period`.
-pub fn judge(history: &History, period: Duration, by: JudgeBy) -> Verdict {
-    let mut acts: Vec<(Nanos, &Record)> = history.acts().map(|act| (time_of(act, by), act)).collect();
-    acts.sort_by_key(|(time, _)| *time);
-    let tenures = tenures(&acts);
-    let mut violations = overlaps(&tenures);
+///
+/// It is judged twice: all acts by the time the flows say they acted, and those of [`IN_ORDER`] by their arrival, since a
+/// flow that was frozen between saying and sending sends late. Times of the two kinds are never mixed.
+pub fn judge(history: &History, period: Duration) -> Verdict {
+    let said = sorted(history.acts().map(|act| (act.sent.unwrap_or(act.at), act)));
+    let arrived = sorted(history.acts().filter(|act| act.kind == IN_ORDER).map(|act| (act.at, act)));
+    let tenures = tenures(&said);
+    let mut violations = crossings(&said);
+    violations.extend(crossings(&arrived).into_iter().filter(|late| !violations.contains(late)).collect::<Vec<_>>());
     violations.extend(shared_epochs(&tenures));
     violations
-        .extend(acts.iter().find(|(_, act)| act.epoch == 0).map(|(_, act)| Violation::NoEpoch { act: (*act).clone() }));
-    violations.extend(dead_epochs(&acts));
-    violations.extend(broken_silences(history, &acts));
+        .extend(said.iter().find(|(_, act)| act.epoch == 0).map(|(_, act)| Violation::NoEpoch { act: (*act).clone() }));
+    violations.extend(broken_silences(history));
     violations.truncate(LISTED);
-    let (lost, duplicated) = count_ticks(&acts);
-    Verdict { violations, gaps: gaps(&acts, period * 2), acts: acts.len(), lost, duplicated, tenures }
+    let (lost, duplicated) = count_ticks(&said);
+    Verdict { violations, gaps: gaps(&said, period * 2), acts: said.len(), lost, duplicated, tenures }
 }
 
-fn time_of(act: &Record, by: JudgeBy) -> Nanos {
-    match by {
-        JudgeBy::Arrival => act.at,
-        JudgeBy::Sent => act.sent.unwrap_or(act.at),
-    }
+type Act<'a> = (Nanos, &'a Record);
+
+fn sorted<'a>(acts: impl Iterator<Item = Act<'a>>) -> Vec<Act<'a>> {
+    let mut acts: Vec<Act<'_>> = acts.collect();
+    acts.sort_by_key(|(time, _)| *time);
+    acts
 }
 
-fn tenures(acts: &[(Nanos, &Record)]) -> Vec<Tenure> {
+/// Everything that is forbidden in the order of these acts.
+fn crossings(acts: &[Act<'_>]) -> Vec<Violation> {
+    let mut found = overlaps(&tenures(acts));
+    found.extend(dead_epochs(acts));
+    found
+}
+
+fn tenures(acts: &[Act<'_>]) -> Vec<Tenure> {
     let mut found: BTreeMap<(&str, u64), Tenure> = BTreeMap::new();
     for (time, act) in acts {
         found.entry((&act.member, act.epoch)).and_modify(|tenure| tenure.last = *time).or_insert_with(|| Tenure {
@@ -161,7 +167,7 @@ fn shared_epochs(tenures: &[Tenure]) -> Vec<Violation> {
     shared.map(|(epoch, members)| Violation::SharedEpoch { epoch, members }).collect()
 }
 
-fn dead_epochs(acts: &[(Nanos, &Record)]) -> Vec<Violation> {
+fn dead_epochs(acts: &[Act<'_>]) -> Vec<Violation> {
     let mut highest = 0;
     let mut found = Vec::new();
     for (_, act) in acts {
@@ -173,24 +179,25 @@ fn dead_epochs(acts: &[(Nanos, &Record)]) -> Vec<Violation> {
     found
 }
 
-fn broken_silences(history: &History, acts: &[(Nanos, &Record)]) -> Vec<Violation> {
+/// Judged by arrival: what was sent before a freeze has arrived long before the thaw.
+fn broken_silences(history: &History) -> Vec<Violation> {
     let mut found = Vec::new();
     for entry in &history.entries {
         let Entry::MustBeSilent { at, silent, up_to_epoch, why } = entry else { continue };
-        let loud = acts.iter().filter(|(time, act)| time > at && act.member == *silent && act.epoch <= *up_to_epoch);
-        found.extend(loud.map(|(_, act)| Violation::NotSilent { act: (*act).clone(), why: why.clone() }));
+        let loud = history.acts().filter(|act| act.at > *at && act.member == *silent && act.epoch <= *up_to_epoch);
+        found.extend(loud.map(|act| Violation::NotSilent { act: act.clone(), why: why.clone() }));
     }
     found
 }
 
-fn gaps(acts: &[(Nanos, &Record)], longest: Duration) -> Vec<Gap> {
+fn gaps(acts: &[Act<'_>], longest: Duration) -> Vec<Gap> {
     let pairs =
         acts.windows(2).map(|pair| Gap { from: pair[0].0, length: Duration::from_nanos(pair[1].0 - pair[0].0) });
     pairs.filter(|gap| gap.length > longest).collect()
 }
 
 /// Lost and duplicated acts: within one tenure each flow numbers its acts without a hole.
-fn count_ticks(acts: &[(Nanos, &Record)]) -> (u64, u64) {
+fn count_ticks(acts: &[Act<'_>]) -> (u64, u64) {
     let mut numbers: BTreeMap<(&str, u64, &str), Vec<u64>> = BTreeMap::new();
     for (_, act) in acts {
         numbers.entry((&act.member, act.epoch, &act.kind)).or_default().push(act.seq);

@@ -1,0 +1,110 @@
+//! Named faults of a running [`Pair`], and what has to come of each: one list for the tests, the benches and the
+//! random runs.
+
+mod members;
+mod network;
+
+use std::time::Duration;
+
+use crate::client::{Client, Outage, Who, outage};
+use crate::pair::Pair;
+use crate::wait::{holds_for, wait_until};
+use crate::witness::record::now;
+
+/// A named fault.
+#[derive(Debug)]
+pub struct Fault {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Whether it cuts networks, which takes a pair in a lab.
+    pub lab: bool,
+    /// What has to come of it.
+    pub expect: Expect,
+    /// Does it to the pair, whose active is given.
+    pub inflict: fn(&mut Pair, &Who),
+    /// Undoes what doesn't heal by itself.
+    pub recover: fn(&mut Pair, &Who),
+}
+
+/// What has to come of a fault. That flows never run twice is expected of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// The spare takes over.
+    Takeover,
+    /// The active stays active, and its flows go on, for this long.
+    Stays(Duration),
+    /// Either is right, for this long.
+    Either(Duration),
+}
+
+/// What came of a fault.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Who was active before.
+    pub before: Who,
+    /// Who was active when the pair was steady again.
+    pub after: Who,
+    /// What it cost a client, if the active changed under a running proxy.
+    pub outage: Option<Outage>,
+}
+
+/// Every named fault.
+pub fn all() -> impl Iterator<Item = &'static Fault> {
+    members::FAULTS.iter().chain(network::FAULTS)
+}
+
+/// The fault of this name.
+pub fn named(name: &str) -> Option<&'static Fault> {
+    all().find(|fault| fault.name == name)
+}
+
+/// Inflicts one fault on a steady pair, waits for what has to come of it, undoes it, and waits until the pair is steady
+/// again.
+///
+/// # Panics
+/// If something else comes of it, with what was seen.
+pub fn run(pair: &mut Pair, fault: &Fault) -> Outcome {
+    let before = pair.wait_until_steady();
+    pair.wait_for_act(&before);
+    let client = Client::start(pair.front());
+    wait_until(Duration::from_secs(10), "a first answer to the client", || {
+        client.answers().iter().find(|answer| answer.result.is_ok()).map(drop).ok_or("none")
+    });
+    let began = now();
+    (fault.inflict)(pair, &before);
+    match fault.expect {
+        Expect::Takeover => {
+            let new = pair.wait_for_takeover(&before);
+            pair.wait_for_act(&new);
+        }
+        Expect::Stays(time) => stays(pair, &before, time),
+        Expect::Either(time) => std::thread::sleep(time),
+    }
+    (fault.recover)(pair, &before);
+    let after = pair.wait_until_steady();
+    pair.wait_for_act(&after);
+    if let Expect::Stays(_) = fault.expect {
+        assert_eq!(after, before, "{} must not move the active", fault.name);
+    }
+    Outcome { outage: outage(&client.answers(), began, &before), before, after }
+}
+
+/// For `time`, nobody acts but the active; at the end it has acted again.
+fn stays(pair: &Pair, active: &Who, time: Duration) {
+    let strangers = || {
+        let history = pair.sink.history();
+        let stranger = history.acts().find(|act| act.epoch > active.epoch).cloned();
+        stranger.map_or(Ok(()), Err)
+    };
+    holds_for(time, &format!("nobody but {active:?} acts"), strangers);
+    let from = now();
+    wait_until(Duration::from_secs(10), &format!("another act of {active:?}"), || {
+        match pair.sink.last_act(&active.member) {
+            Some(act) if act.at > from && act.epoch == active.epoch => Ok(()),
+            other => Err(other),
+        }
+    });
+}
+
+/// For faults that heal by themselves.
+fn nothing(_: &mut Pair, _: &Who) {}
