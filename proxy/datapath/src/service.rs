@@ -136,34 +136,31 @@ impl Worker {
 
     /// Ends a connection, wherever it stands. `reset`: both sides see a reset; else both are closed in order.
     pub(crate) fn end(&mut self, index: Index, reason: CloseReason, reset: bool) {
-        let thread = self.thread;
         self.unpark(index);
-        if !reset && let Some(conn) = self.conns.get_mut(index) {
-            // Taken out before the member is detached, which would reset it.
-            drop(conn.member.fd.take());
-        }
-        self.detach(index);
-        self.wheel.cancel(index);
-        let Some(mut conn) = self.conns.remove(index) else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(index) else { return };
         conn.up.discard(&mut self.io.pipes);
-        match conn.client.fd.take() {
-            Some(fd) if reset => socket::close_with_reset(fd),
-            fd => drop(fd),
+        let (place, listener) = (conn.instance as usize, conn.listener);
+        for side in [&mut conn.client, &mut conn.member] {
+            match side.fd.take() {
+                Some(fd) if reset => socket::close_with_reset(fd),
+                fd => drop(fd),
+            }
         }
         self.share.release(&self.total);
-        if let Some(Some(listening)) = self.listeners.get_mut(conn.listener as usize) {
+        if let Some(local) = self.locals[place].as_mut() {
+            local.share.release(&local.shared.connections);
+            let cells = &local.shared.cells[self.thread];
+            cells.active.sub(1);
+            cells.closed[reason as usize].add(1);
+        }
+        // Last of all what may tell the engine that an old route is clear: by now it is.
+        self.detach(index);
+        self.wheel.cancel(index);
+        self.conns.remove(index);
+        if let Some(Some(listening)) = self.listeners.get_mut(listener as usize) {
             listening.users -= 1;
         }
-        self.forget_unused_listener(conn.listener);
-        let Some(local) = self.locals[conn.instance as usize].as_mut() else {
-            return;
-        };
-        local.share.release(&local.shared.connections);
-        let cells = &local.shared.cells[thread];
-        cells.active.sub(1);
-        cells.closed[reason as usize].add(1);
+        self.forget_unused_listener(listener);
     }
 }
 
