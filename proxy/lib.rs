@@ -3,6 +3,7 @@
 //! Bird's eye view and code map: `ARCHITECTURE.md`.
 
 pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;

@@ -50,3 +50,16 @@ fn every_wrong_file_has_its_own_report() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// What is made from the description of the keys and kept in the repository must be what the code makes.
+#[test]
+fn schema_and_reference_are_current() {
+    let made = [
+        ("config/hotspare.schema.json", hotspare::config::schema(), "schema"),
+        ("docs/configuration.md", hotspare::config::reference(), "reference"),
+    ];
+    for (file, made, what) in made {
+        let kept = std::fs::read_to_string(folder(file)).unwrap_or_default();
+        assert!(kept == made, "{file} is not what the code makes: cargo run -- config {what} > {file}");
+    }
+}

@@ -32,6 +32,6 @@ section! {
         /// What is told to other systems when something happens; any number.
         hook: Vec<Located<Hook>>;
         /// One Node-RED service as its users see it; any number.
-        instance: Vec<Located<Instance>>;
+        instance: Vec<Located<Instance>>, otherwise "**must be there**";
     }
 }

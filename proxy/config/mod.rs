@@ -11,12 +11,15 @@
 
 mod build;
 mod check;
+mod decide;
 mod diff;
 mod file;
 mod key;
 mod problem;
 mod read;
+mod reference;
 mod report;
+mod schema;
 mod secret;
 mod value;
 
@@ -32,7 +35,10 @@ pub use file::{
     Timeouts,
 };
 pub use problem::{EXIT_CODE, Problem, Problems};
+pub use reference::reference;
+pub use schema::schema;
 pub use secret::{Secrets, Tokens};
+pub use value::parse_duration;
 pub use value::{HostPort, LogFilter, Name, Network, OrOff, Percent, Size, StatusRange, Url, Window};
 
 /// Everything `hotspare run` works with, all defaults applied.

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 pub use place::{HostPort, Network, Url};
 pub use size::{Percent, Size};
 pub use time::Window;
+pub use time::parse_duration;
 pub(super) use time::write_duration;
 pub(super) use word::one_of;
 pub use word::{LogFilter, Name, StatusRange};

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use hotspare_decide::lease::LeaseFault;
+
 use crate::config::file::{File, Instance, LauncherKind};
 use crate::config::report::Report;
 use crate::config::value::{OrOff, write_duration};
@@ -72,16 +74,22 @@ impl Show for u32 {
 
 fn lease(rules: &mut Rules<'_>, instance: &Instance) {
     let (lease, health) = (&instance.lease, &instance.health);
-    // The same bound as `LeaseSettings::validate` of the decision core; a test holds the two together.
-    let least = Least {
-        value: lease.heartbeat * 4 + lease.stop_lead,
-        words: "four heartbeats and stop_lead",
-        keys: &["lease.heartbeat", "lease.stop_lead"],
-    };
-    let why = "two lost heartbeats must neither end a lease nor begin to stop its flows";
-    rules.at_least("lease.ttl", lease.ttl, &least, why);
-    let why = "a promise must be asked for again before it ends";
-    rules.at_least("lease.promise", lease.promise, &least, why);
+    let least =
+        |value| Least { value, words: "four heartbeats and stop_lead", keys: &["lease.heartbeat", "lease.stop_lead"] };
+    for fault in lease.settings().validate() {
+        match fault {
+            LeaseFault::TtlTooShort { least: value } => {
+                let why = "lost heartbeats must neither end a lease nor begin to stop its flows";
+                rules.at_least("lease.ttl", lease.ttl, &least(value), why);
+            }
+            LeaseFault::PromiseTooShort { least: value } => {
+                let why = "a promise must be asked for again before it ends";
+                rules.at_least("lease.promise", lease.promise, &least(value), why);
+            }
+            // Bounds of single keys: `file` has the same or narrower ones.
+            fault => rules.report.problem(&format!("{}.lease", rules.at), fault.to_string(), "another", None),
+        }
+    }
     let least = Least { value: lease.heartbeat * 2, words: "two heartbeats", keys: &["lease.heartbeat"] };
     rules.at_least("health.hang_after", health.hang_after, &least, "a hang is told by heartbeats");
 }

@@ -131,7 +131,7 @@ section! {
     /// The etcd that proxies share.
     pub(in crate::config) Etcd {
         /// URLs of its nodes.
-        endpoints: Vec<Url>;
+        endpoints: Vec<Url>, otherwise "**must be there**";
         /// What all keys begin with; one for each group of proxies.
         prefix: String = "/hotspare/";
         /// User, where etcd asks for one.

@@ -20,7 +20,7 @@ section! {
         /// More ports that lead to the members, such as those that flows open themselves.
         listener: Vec<Located<Listener>>;
         /// The two Node-REDs; exactly two.
-        member: Vec<Located<Member>>;
+        member: Vec<Located<Member>>, otherwise "**must be there**";
         /// How it is found out that a member serves.
         health: Located<Health>;
         /// The permission to run flows, and its times. For launcher.kind "hotspare" only.

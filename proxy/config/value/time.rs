@@ -41,7 +41,8 @@ impl Scalar for Duration {
     }
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration such as `250ms` or `1m30s`; `None` if `text` is none.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total: u64 = 0;
     while !rest.is_empty() {

@@ -1,0 +1,90 @@
+//! The command line's side of the admin API.
+//!
+//! Owns address, token and what a refusal means. It asks once: a command that failed is for a person to repeat.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde_json::Value;
+
+use super::args::AdminArgs;
+use super::failure::Failure;
+use crate::http::{Answer, Ask};
+
+/// For what is answered at once.
+const LOOK: Duration = Duration::from_secs(10);
+/// For what is answered when it is done: a rolling restart is the longest, with two boots and a drain in it.
+const ORDER: Duration = Duration::from_secs(15 * 60);
+
+/// A proxy's admin API.
+pub(super) struct Client {
+    base: String,
+    token: Option<String>,
+}
+
+impl Client {
+    pub(super) fn new(args: &AdminArgs) -> Result<Self, Failure> {
+        let token = match &args.token_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| Failure::usage(format!("the token file {}: {error}", path.display())))?;
+                text.lines().next().map(|line| line.trim().to_owned())
+            }
+            None => std::env::var("HOTSPARE_TOKEN").ok(),
+        };
+        let base = args.admin.trim_end_matches('/');
+        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        Ok(Client { base, token: token.filter(|token| !token.is_empty()) })
+    }
+
+    /// The whole status.
+    pub(super) async fn status(&self) -> Result<Value, Failure> {
+        self.get("/status").await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        let url = format!("{}{path}", self.base);
+        let answer = Ask::get(&url, LOOK).bearer(self.token()).send().await;
+        self.judge(answer.map_err(|error| Failure::unreachable(&self.base, &error))?)
+    }
+
+    /// Gives an order to an instance and waits until it is done or has failed.
+    pub(super) async fn order(&self, instance: &str, verb: &str, body: &Value) -> Result<Value, Failure> {
+        let url = format!("{}/v1/instances/{instance}/{verb}", self.base);
+        let answer = Ask::post(&url, body, ORDER).bearer(self.token()).send().await;
+        self.judge(answer.map_err(|error| Failure::unreachable(&self.base, &error))?)
+    }
+
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    fn judge(&self, answer: Answer) -> Result<Value, Failure> {
+        let text = || String::from_utf8_lossy(&answer.body).trim().to_owned();
+        match answer.status {
+            status if status.is_success() => answer
+                .json()
+                .map_err(|error| Failure::refused(format!("{}: {error}; is it hotspare's admin listener?", self.base))),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let help =
+                    if self.token.is_none() { "; show a token with --token-file FILE or HOTSPARE_TOKEN" } else { "" };
+                Err(Failure::not_allowed(format!("refused: {}{help}", text())))
+            }
+            _ => Err(Failure::refused(refusal(&answer).unwrap_or_else(text))),
+        }
+    }
+}
+
+/// The words of `{"error": …, "reasons": […]}`; one reason a line where there are several.
+fn refusal(answer: &Answer) -> Option<String> {
+    let body: Value = answer.json().ok()?;
+    let reasons: Vec<&str> = body["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if reasons.len() > 1 {
+        return Some(format!("refused:\n  - {}", reasons.join("\n  - ")));
+    }
+    Some(format!("refused: {}", reasons.first().copied().or_else(|| body["error"].as_str())?))
+}
