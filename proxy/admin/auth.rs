@@ -22,6 +22,18 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// The word for it in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::Read => "read",
+            Self::Operate => "operate",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// The tokens that are valid.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
@@ -73,20 +85,25 @@ impl Access {
         Self { tokens: tokens.collect() }
     }
 
-    /// Whether a request with `headers` from `from` may do what needs `role`; names who asked, for the audit record.
+    /// Whether a request with `headers` from `from` may do what needs `role`; names who asked, for the
+    /// audit record, and the role they have.
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn allows(&self, headers: &HeaderMap, from: SocketAddr, role: Role) -> Result<String, Denied> {
+    pub fn allows(&self, headers: &HeaderMap, from: SocketAddr, role: Role) -> Result<(String, Role), Denied> {
         if role >= Role::Operate && !same_origin(headers) {
             return Err(Denied::ForeignOrigin);
         }
         if role == Role::Anyone {
-            return Ok(from.to_string());
+            return Ok((from.to_string(), Role::Anyone));
         }
         if self.tokens.is_empty() {
             // Without tokens only loopback is served; a name in Host would be a page that re-bound its own name to us.
-            return if host_is_local(headers) { Ok(format!("local {from}")) } else { Err(Denied::ForeignOrigin) };
+            return if host_is_local(headers) {
+                Ok((format!("local {from}"), Role::Admin))
+            } else {
+                Err(Denied::ForeignOrigin)
+            };
         }
         let given = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
         let given = given.ok_or(Denied::NoToken)?;
@@ -95,7 +112,7 @@ impl Access {
             self.tokens.iter().filter(|(token, _)| same_secret(given, token.expose())).map(|(_, role)| *role).max();
         match best {
             None => Err(Denied::NoToken),
-            Some(best) if best >= role => Ok(format!("{best:?} {from}")),
+            Some(best) if best >= role => Ok((format!("{best:?} {from}"), best)),
             Some(_) => Err(Denied::NotThatRole),
         }
     }

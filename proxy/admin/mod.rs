@@ -4,6 +4,8 @@
 //! cannot delay a decision: a slow scrape or a stuck page costs nobody but itself.
 
 mod auth;
+mod live;
+mod page;
 mod stream;
 
 use std::convert::Infallible;
@@ -84,14 +86,19 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
     let path = request.uri().path().to_owned();
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     let method = request.method().clone();
+    if method == Method::GET
+        && let Some(file) = page::file(&segments)
+    {
+        return file;
+    }
     let needs = match (&method, segments.as_slice()) {
         (&Method::GET, ["livez" | "readyz"]) => Role::Anyone,
         (&Method::GET, _) => Role::Read,
         (_, ["v1", "instances", _, "failover" | "fence"]) => Role::Admin,
         _ => Role::Operate,
     };
-    let by = match admin.access.allows(request.headers(), from, needs) {
-        Ok(by) => by,
+    let (by, role) = match admin.access.allows(request.headers(), from, needs) {
+        Ok(who) => who,
         Err(refused) => return text(refused.status(), refused.sentence()),
     };
     match (&method, segments.as_slice()) {
@@ -105,6 +112,10 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
             Some(status) => with_type(StatusCode::OK, metrics::render(&status), metrics::CONTENT_TYPE),
             None => text(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped"),
         },
+        (&Method::GET, ["v1", "live"]) => {
+            let instance = stream::query_value(request.uri().query().unwrap_or(""), "instance");
+            live::stream(&admin.engine, instance, role)
+        }
         (&Method::GET, ["v1", "events"]) => {
             stream::events(&admin.events, request.uri().query().unwrap_or(""), request.headers())
         }

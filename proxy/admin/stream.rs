@@ -20,14 +20,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Answers `GET /v1/events`: `instance=NAME`, `since=ID`, `follow=1` (or `Accept: text/event-stream`).
 pub(super) fn events(log: &EventLog, query: &str, headers: &HeaderMap) -> Response<super::Body> {
-    let value = |key: &str| {
-        query.split('&').filter_map(|p| p.split_once('=')).find(|(k, _)| *k == key).map(|(_, v)| v.to_owned())
-    };
-    let instance = value("instance").filter(|i| !i.is_empty());
+    let instance = query_value(query, "instance");
     let resume = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    let since = resume.or_else(|| value("since").and_then(|v| v.parse().ok())).unwrap_or(0);
+    let since = resume.or_else(|| query_value(query, "since").and_then(|v| v.parse().ok())).unwrap_or(0);
     let wants_stream = headers.get(ACCEPT).is_some_and(|a| a.as_bytes().starts_with(b"text/event-stream"));
-    if !wants_stream && value("follow").is_none() {
+    if !wants_stream && query_value(query, "follow").is_none() {
         let past = log.since(since, instance.as_deref());
         return super::json(StatusCode::OK, &past.iter().map(AsRef::as_ref).collect::<Vec<&Entry>>());
     }
@@ -36,10 +33,42 @@ pub(super) fn events(log: &EventLog, query: &str, headers: &HeaderMap) -> Respon
     let past = log.since(since, instance.as_deref());
     let (frames, receiver) = mpsc::channel(64);
     tokio::spawn(feed(frames, past, watcher, instance));
-    let mut response = Response::new(FrameBody(receiver).boxed());
+    response(receiver)
+}
+
+/// Server-sent events out of a channel.
+pub(super) fn response(frames: mpsc::Receiver<Bytes>) -> Response<super::Body> {
+    let mut response = Response::new(FrameBody(frames).boxed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
     response
+}
+
+/// The value of `key` in a query, with `%XX` and `+` decoded; `None` if it is absent or empty.
+pub(super) fn query_value(query: &str, key: &str) -> Option<String> {
+    let pair = query.split('&').filter_map(|p| p.split_once('=')).find(|(k, _)| *k == key);
+    let value = pair.map(|(_, v)| percent_decode(v))?;
+    (!value.is_empty()).then_some(value)
+}
+
+fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = text.get(at + 1..at + 3).and_then(|h| u8::from_str_radix(h, 16).ok());
+        match (bytes[at], hex) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
+                at += 3;
+                continue;
+            }
+            (b'+', _) => decoded.push(b' '),
+            (byte, _) => decoded.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 async fn feed(
