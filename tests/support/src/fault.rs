@@ -27,6 +27,12 @@ impl Pid {
     }
 }
 
+impl std::fmt::Display for Pid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.number().fmt(f)
+    }
+}
+
 /// Sends a signal to one process. One that is already gone is no error: faults race with what they hit.
 pub fn signal(pid: Pid, signal: Signal) {
     let _ = kill_process(pid.0, signal);
