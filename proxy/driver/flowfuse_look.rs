@@ -22,6 +22,9 @@ struct Info {
     last_start_time: i64,
     #[serde(default)]
     versions: std::collections::BTreeMap<String, serde_json::Value>,
+    /// By its log no process is left and none will be started, whatever state and health-check say.
+    #[serde(skip)]
+    at_rest: bool,
 }
 
 /// What was answered.
@@ -73,7 +76,7 @@ impl Look {
             Err(why) => return Process::Unclear(format!("its launcher does not answer: {why}")),
         };
         let healthy = match &self.healthy {
-            Ok(healthy) => *healthy,
+            Ok(healthy) => *healthy && !info.at_rest,
             Err(why) => return Process::Unclear(format!("the launcher's health-check does not answer: {why}")),
         };
         let ended = matches!(info.state.as_str(), "stopped" | "crashed");
@@ -145,7 +148,15 @@ impl Looker {
 
     async fn info(&self) -> Result<Info, String> {
         let answer = self.get("/flowforge/info").await.map_err(|e| e.to_string())?;
-        answer.json().map_err(|e| e.to_string())
+        let mut info: Info = answer.json().map_err(|e| e.to_string())?;
+        // Two states that are left standing where they should be 'stopped'; only the log tells.
+        if matches!(info.state.as_str(), "loading" | "crashed")
+            && self.entries().await.is_ok_and(|entries| is_at_rest(&entries))
+        {
+            "stopped".clone_into(&mut info.state);
+            info.at_rest = true;
+        }
+        Ok(info)
     }
 
     async fn healthy(&self) -> Result<bool, String> {
@@ -183,12 +194,13 @@ impl Looker {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|known| known.start == start)
     }
 
+    async fn entries(&self) -> Result<Vec<LogEntry>, HttpError> {
+        self.get("/flowforge/logs").await?.json()
+    }
+
     async fn read_log(&self, start: i64) -> Result<(), String> {
-        let entries: Vec<LogEntry> = self
-            .get("/flowforge/logs")
-            .await
-            .and_then(|answer| answer.json())
-            .map_err(|e| format!("whether its flows run is not known: the launcher's log: {e}"))?;
+        let entries =
+            self.entries().await.map_err(|e| format!("whether its flows run is not known: the launcher's log: {e}"))?;
         let said = verdict(&entries, start);
         let before = self.known(start).map(|known| known.verdict);
         let verdict =
@@ -215,6 +227,20 @@ impl LogEntry {
         ts.get(..ts.len().saturating_sub(4))?.parse().ok()
     }
 }
+
+/// Whether the launcher does nothing until its next command: it has loaded its settings and found that nothing is to be
+/// started, or it has given up a Node-RED that crashed in safe mode too.
+fn is_at_rest(entries: &[LogEntry]) -> bool {
+    let told = entries.iter().rev().filter_map(|entry| entry.msg.as_str()).find(|text| {
+        ["Loading project settings", "Target state is ", "Starting Node-RED", GIVEN_UP]
+            .iter()
+            .any(|t| text.starts_with(t))
+    });
+    told.is_some_and(|text| text == "Target state is 'stopped'" || text == GIVEN_UP)
+}
+
+/// The launcher's words when it starts a Node-RED no more.
+const GIVEN_UP: &str = "Node-RED restart loop detected whilst in safe mode. Stopping.";
 
 /// What Node-RED itself logged last about its flows since the start at `start` (ms since 1970); `None` if it did not.
 /// Its log is in English unless the instance sets another language. The launcher keeps its last thousand entries: a
@@ -256,6 +282,15 @@ mod tests {
         assert!(verdict(&entries, 100).is_some_and(|v| v.is_err()));
         assert!(verdict(&log(&[(90, "Started flows"), (100, "x")]), 100).is_none(), "that was the start before");
         assert_eq!(verdict(&log(&[(100, "Stopped flows"), (101, "Started flows")]), 100), Some(Ok(())));
+    }
+
+    #[test]
+    fn a_launcher_that_loads_or_starts_again_is_not_at_rest() {
+        assert!(is_at_rest(&log(&[(1, "Loading project settings"), (2, "Target state is 'stopped'"), (3, "x")])));
+        assert!(!is_at_rest(&log(&[(1, "Target state is 'stopped'"), (2, "Loading project settings")])));
+        assert!(!is_at_rest(&log(&[(1, "Loading project settings"), (2, "Target state is 'running'")])));
+        assert!(is_at_rest(&log(&[(1, "Starting Node-RED"), (2, GIVEN_UP)])));
+        assert!(!is_at_rest(&log(&[(1, GIVEN_UP), (2, "Starting Node-RED")])));
     }
 
     #[test]
