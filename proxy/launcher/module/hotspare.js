@@ -20,6 +20,7 @@ const { END, WALL_END, BEAT, MAY_RUN, SLOTS, BEAT_MS, now, kill } = require(path
 if (!isMainThread || !process.env.HOTSPARE_MODULE) return
 
 const config = JSON.parse(process.env.HOTSPARE_MODULE)
+const fd = Number(process.env.HOTSPARE_FD)
 const shared = new Float64Array(new SharedArrayBuffer(SLOTS * 8)) // aligned doubles: written in one piece on 64-bit machines
 const load = Module._load
 Module._load = function (request) {
@@ -43,7 +44,7 @@ function restoreEnvironment () {
 
 function attach (api) {
   const worker = new Worker(path.join(__dirname, 'worker.js'), {
-    workerData: { shared: shared.buffer, fd: config.fd, graceMs: config.grace_ms },
+    workerData: { shared: shared.buffer, fd, graceMs: config.grace_ms },
     execArgv: [],
     env: {},
     resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 4 }

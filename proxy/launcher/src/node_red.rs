@@ -1,0 +1,227 @@
+//! One Node-RED process, from its start to its reaping.
+//!
+//! Owns: the process group, the module's socket, the pipes of its output, and the certainty that it is gone. Never
+//! decides to start or to kill. What happens arrives as [`Happening`]s with the number of the process, so that a late
+//! word of a dead one is told apart. Next: `module` for what is said on the socket, `shell` for who listens.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use rustix::process::{Pid, Signal, getpid, kill_process_group};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc::Sender;
+
+use crate::child;
+use crate::logs::{Logs, MAX_LINE_BYTES};
+use crate::module::{Order, Report};
+use crate::output::Output;
+
+/// Longest line taken from the module; its own lines are below 1 KiB but for long lists of node types.
+const MAX_REPORT_BYTES: u64 = 64 * 1024;
+
+/// What a process did. `run` is the number given to [`NodeRed::start`].
+#[derive(Debug)]
+pub(crate) struct Happening {
+    pub(crate) run: u64,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    Report(Report),
+    /// The process was reaped: it is gone, and so is its group.
+    Gone(Ending),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+}
+
+impl From<ExitStatus> for Ending {
+    fn from(status: ExitStatus) -> Self {
+        Self {
+            code: status.code(),
+            signal: status.signal(),
+        }
+    }
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.code, self.signal) {
+            (Some(code), _) => write!(f, "exit code {code}"),
+            (None, Some(signal)) => write!(f, "signal {signal}"),
+            (None, None) => f.write_str("unknown ending"),
+        }
+    }
+}
+
+/// A process that was started and is not known to be gone.
+#[derive(Debug)]
+pub(crate) struct NodeRed {
+    pid: Pid,
+    orders: OwnedWriteHalf,
+}
+
+impl NodeRed {
+    /// Starts `command` (program and arguments) with the module's `environment`, as leader of a new process group.
+    ///
+    /// Must be called on the main thread: the process dies with the *thread* that started it.
+    pub(crate) fn start(
+        run: u64,
+        command: &[OsString],
+        environment: impl IntoIterator<Item = (&'static str, String)>,
+        logs: &Arc<Mutex<Logs>>,
+        output: &Output,
+        happenings: &Sender<Happening>,
+    ) -> io::Result<Self> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let (reports, orders) = UnixStream::from_std(ours)?.into_split();
+        let mut child = Command::new("/proc/self/exe")
+            .arg0("hotspare")
+            .arg(child::SUBCOMMAND)
+            .arg(getpid().as_raw_nonzero().to_string())
+            .args(command)
+            .envs(environment)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let pid = child
+            .id()
+            .and_then(|pid| Pid::from_raw(pid.cast_signed()))
+            .ok_or_else(|| io::Error::other("the process ended before it had a number"))?;
+        if let Some(out) = child.stdout.take() {
+            tokio::spawn(keep_output(out, Arc::clone(logs), output.clone()));
+        }
+        if let Some(err) = child.stderr.take() {
+            tokio::spawn(keep_output(err, Arc::clone(logs), output.clone()));
+        }
+        tokio::spawn(read_reports(run, reports, happenings.clone()));
+        tokio::spawn(reap(run, pid, child, happenings.clone()));
+        Ok(Self { pid, orders })
+    }
+
+    /// The process, which leads the group of the same number.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Sends an order without waiting. An error means that the process does not read: it must be killed.
+    pub(crate) fn order(&self, order: &Order) -> io::Result<()> {
+        let mut line = serde_json::to_vec(order)?;
+        line.push(b'\n');
+        match self.orders.try_write(&line) {
+            Ok(written) if written == line.len() => Ok(()),
+            Ok(_) => Err(io::Error::other("the module's socket is full")),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// SIGKILLs the whole group. That it is gone is said by [`What::Gone`] only.
+    pub(crate) fn kill(&self) {
+        kill_group(self.pid);
+    }
+
+    /// SIGTERM to Node-RED itself, which then stops its flows, saves its context and exits.
+    pub(crate) fn terminate(&self) {
+        let _ = rustix::process::kill_process(self.pid, Signal::TERM);
+    }
+
+    /// Resident memory in bytes and processor time in seconds so far, of Node-RED itself.
+    pub(crate) fn usage(&self) -> Option<(u64, f64)> {
+        crate::resources::usage(Path::new(&format!("/proc/{}", self.pid.as_raw_nonzero())))
+    }
+}
+
+/// SIGKILLs every process of the group; none left is no error.
+pub(crate) fn kill_group(leader: Pid) {
+    let _ = kill_process_group(leader, Signal::KILL);
+}
+
+async fn reap(run: u64, pid: Pid, mut child: Child, happenings: Sender<Happening>) {
+    let ending = match child.wait().await {
+        Ok(status) => Ending::from(status),
+        Err(_) => Ending {
+            code: None,
+            signal: None,
+        },
+    };
+    // Programs that its flows had started.
+    kill_group(pid);
+    let _ = happenings
+        .send(Happening {
+            run,
+            what: What::Gone(ending),
+        })
+        .await;
+}
+
+async fn read_reports(run: u64, reports: OwnedReadHalf, happenings: Sender<Happening>) {
+    let mut reports = BufReader::new(reports);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut reports)
+            .take(MAX_REPORT_BYTES)
+            .read_until(b'\n', &mut line)
+            .await
+        {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        match serde_json::from_slice(&line) {
+            Ok(report) => {
+                if happenings
+                    .send(Happening {
+                        run,
+                        what: What::Report(report),
+                    })
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the module sent what is no report"),
+        }
+    }
+}
+
+/// Passes each line on to our own output and keeps it for the log.
+async fn keep_output(from: impl AsyncRead + Unpin, logs: Arc<Mutex<Logs>>, output: Output) {
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut from)
+            .take(MAX_LINE_BYTES as u64)
+            .read_until(b'\n', &mut line)
+            .await
+        {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        output.line(text);
+        if !text.is_empty() {
+            logs.lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .node_red(text);
+        }
+    }
+}

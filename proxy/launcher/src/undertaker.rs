@@ -1,0 +1,214 @@
+//! A small sibling process that stays when the launcher is killed.
+//!
+//! Owns: that a `kill -9` of the launcher costs milliseconds, not a lease: it kills Node-RED's process group, waits
+//! until it is certainly gone, and sends the exit receipt to every controller. Never acts while the launcher lives.
+//! It is a convenience for speed only: if it is killed too, `PR_SET_PDEATHSIG` and the lease stand behind it.
+//!
+//! The launcher writes what it should know to its standard input, one JSON object a line; the end of that input
+//! without a [`Note::Dismissed`] is the launcher's death, however it came.
+
+use std::io::{BufRead, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hotspare_protocol::{INSTANCE_HEADER, MEMBER_HEADER, RECEIPT_PATH, Secret};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process_group,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::node_red::kill_group;
+
+/// First argument of the hidden subcommand.
+pub(crate) const SUBCOMMAND: &str = "launcher-undertaker";
+/// How long the processes of the group may take to vanish after SIGKILL before no receipt is sent.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a controller is tried; by then any lease has ended long ago.
+const TRY_FOR: Duration = Duration::from_secs(30);
+const IO_TIMEOUT: Duration = Duration::from_secs(2);
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// What the launcher tells its undertaker.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Note {
+    /// Whom to tell, and as whom.
+    Address {
+        instance: String,
+        member: String,
+        token: Option<String>,
+        controllers: Vec<String>,
+    },
+    /// The process group that runs now, if one does, and the receipt that is true once it is gone.
+    Ward {
+        leader: Option<i32>,
+        receipt: serde_json::Value,
+    },
+    /// The launcher ends by itself: nothing to do.
+    Dismissed,
+}
+
+/// Runs until the launcher is dead and everyone was told, or until it is dismissed.
+pub(crate) fn main() -> ExitCode {
+    let mut notes = std::io::stdin().lock();
+    let mut address = None;
+    let mut ward = None;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        match notes.read_line(&mut line) {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        match serde_json::from_str(&line) {
+            Ok(Note::Dismissed) => return ExitCode::SUCCESS,
+            Ok(Note::Address {
+                instance,
+                member,
+                token,
+                controllers,
+            }) => {
+                let token = token.map(Secret::new);
+                address = Some(Address {
+                    instance,
+                    member,
+                    token,
+                    controllers,
+                });
+            }
+            Ok(Note::Ward { leader, receipt }) => ward = Some(Ward::new(leader, receipt)),
+            Err(error) => eprintln!("hotspare {SUBCOMMAND}: a note that cannot be read: {error}"),
+        }
+    }
+    let (Some(address), Some(ward)) = (address, ward) else {
+        return ExitCode::SUCCESS;
+    };
+    if !ward.bury() {
+        eprintln!(
+            "hotspare {SUBCOMMAND}: Node-RED is not gone; no receipt is sent, the lease must end"
+        );
+        return ExitCode::FAILURE;
+    }
+    let body = ward.receipt.to_string();
+    let told = thread::scope(|scope| {
+        let tries: Vec<_> = address
+            .controllers
+            .iter()
+            .map(|url| scope.spawn(|| tell(url, &address, &body)))
+            .collect();
+        tries
+            .into_iter()
+            .map(|t| t.join().unwrap_or(false))
+            .fold(true, |all, told| all && told)
+    });
+    if told {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+struct Address {
+    instance: String,
+    member: String,
+    token: Option<Secret>,
+    controllers: Vec<String>,
+}
+
+struct Ward {
+    leader: Option<(Pid, Option<std::os::fd::OwnedFd>)>,
+    receipt: serde_json::Value,
+}
+
+impl Ward {
+    /// Takes hold of the process while it is certainly the right one: its launcher lives and has not reaped it.
+    fn new(leader: Option<i32>, receipt: serde_json::Value) -> Self {
+        let leader = leader
+            .and_then(Pid::from_raw)
+            .map(|pid| (pid, pidfd_open(pid, PidfdFlags::empty()).ok()));
+        Self { leader, receipt }
+    }
+
+    /// Kills the group and returns whether it is certainly gone.
+    fn bury(&self) -> bool {
+        let Some((pid, pidfd)) = &self.leader else {
+            return true;
+        };
+        let deadline = Instant::now() + GONE_WITHIN;
+        // Its launcher died a moment ago, so the number is still its own.
+        kill_group(*pid);
+        if let Some(pidfd) = pidfd {
+            let _ = pidfd_send_signal(pidfd, Signal::KILL);
+            let mut fds = [rustix::event::PollFd::new(
+                pidfd,
+                rustix::event::PollFlags::IN,
+            )];
+            let timeout = rustix::time::Timespec {
+                tv_sec: 10,
+                tv_nsec: 0,
+            };
+            if !matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(1)) {
+                return false;
+            }
+        }
+        // The others of the group: programs that flows had started.
+        while test_kill_process_group(*pid).is_ok() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            kill_group(*pid);
+            thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+}
+
+/// Posts the receipt to one controller until it answers, for a bounded time.
+fn tell(url: &str, address: &Address, body: &str) -> bool {
+    let deadline = Instant::now() + TRY_FOR;
+    loop {
+        match post(url, address, body) {
+            Ok(status) if (200..300).contains(&status) => return true,
+            Ok(status) => {
+                eprintln!("hotspare {SUBCOMMAND}: {url} answers {status} to the exit receipt")
+            }
+            Err(error) => eprintln!("hotspare {SUBCOMMAND}: {url} is not told: {error}"),
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        thread::sleep(RETRY_AFTER);
+    }
+}
+
+fn post(url: &str, address: &Address, body: &str) -> std::io::Result<u16> {
+    let host = url
+        .strip_prefix("ws://")
+        .unwrap_or(url)
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    let target = host
+        .to_socket_addrs()?
+        .next()
+        .ok_or_else(|| std::io::Error::other("no address"))?;
+    let mut stream = TcpStream::connect_timeout(&target, IO_TIMEOUT)?;
+    stream.set_read_timeout(Some(IO_TIMEOUT))?;
+    stream.set_write_timeout(Some(IO_TIMEOUT))?;
+    let token = address.token.as_ref().map_or("", Secret::expose);
+    let (instance, member) = (&address.instance, &address.member);
+    let request = format!(
+        "POST {RECEIPT_PATH} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{INSTANCE_HEADER}: {instance}\r\n\
+         {MEMBER_HEADER}: {member}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut head = [0; 12]; // "HTTP/1.1 200"
+    stream.read_exact(&mut head)?;
+    std::str::from_utf8(&head[9..])
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| std::io::Error::other("no HTTP answer"))
+}
