@@ -87,7 +87,7 @@ function internals (api, runtime) {
     'events.on': typeof runtime?.events?.on === 'function',
     'runtime.version': typeof runtime?.version === 'function'
   }
-  return Object.keys(wanted).filter((name) => !wanted[name] || config.pretend_missing === name)
+  return Object.keys(wanted).filter((name) => !wanted[name])
 }
 
 // Says why and ends: a Node-RED whose gate cannot be built must not go on. The exit code is known to the launcher.
@@ -232,7 +232,7 @@ function conduct (runtime, gate, worker, settings) {
     if (payload.error?.startsWith('missing-') && !gate.ordered) setImmediate(() => flows.stopFlows('full', undefined, true))
     setImmediate(report)
   })
-  runtime.server?.once?.('listening', report)
+  runtime.server?.once?.('listening', () => { post({ type: 'listening', port: runtime.server.address().port }); report() })
 
   async function start ({ id, epoch }) {
     const why = whyNotReady()

@@ -17,10 +17,7 @@ pub(crate) const EXIT_CANNOT_START: i32 = 127;
 
 /// Becomes the program in `args` (`PARENT_PID PROGRAM [ARG…]`); its module's socket arrives as standard input.
 pub(crate) fn main(mut args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
-    let parent = args
-        .next()
-        .and_then(|pid| pid.to_str()?.parse().ok())
-        .and_then(Pid::from_raw);
+    let parent = args.next().and_then(|pid| pid.to_str()?.parse().ok()).and_then(Pid::from_raw);
     let (Some(parent), Some(program)) = (parent, args.next()) else {
         return fail("it is started by `hotspare launcher` only");
     };
@@ -38,21 +35,14 @@ pub(crate) fn main(mut args: impl Iterator<Item = std::ffi::OsString>) -> ExitCo
     let mut command = Command::new(&program);
     command.args(args).env("HOTSPARE_FD", socket.to_string());
     let error = command.exec();
-    fail(&format!(
-        "cannot run {}: {error}",
-        program.to_string_lossy()
-    ))
+    fail(&format!("cannot run {}: {error}", program.to_string_lossy()))
 }
 
 /// Moves the socket from standard input, which children of Node-RED may inherit, to a descriptor of its own
 /// (Node.js closes those in its children), and leaves `/dev/null` in its place.
 fn give_socket_its_place() -> rustix::io::Result<i32> {
     let socket = rustix::io::dup(std::io::stdin())?;
-    let null = rustix::fs::open(
-        "/dev/null",
-        rustix::fs::OFlags::RDONLY,
-        rustix::fs::Mode::empty(),
-    )?;
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     debug_assert_ne!(socket.as_raw_fd(), 0);
     Ok(socket.into_raw_fd())

@@ -14,8 +14,6 @@ pub(crate) fn boottime_ns() -> u64 {
 
 /// Milliseconds of the wall clock since 1970: for logs and timestamps only, never for a decision.
 pub(crate) fn wall_ms() -> u64 {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

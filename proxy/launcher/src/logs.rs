@@ -51,11 +51,7 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) fn new(source: &str) -> Self {
-        Self {
-            source: source.to_owned(),
-            lines: VecDeque::new(),
-            last: (0, 0),
-        }
+        Self { source: source.to_owned(), lines: VecDeque::new(), last: (0, 0) }
     }
 
     /// Adds a line the launcher itself has to say.
@@ -102,25 +98,13 @@ impl Logs {
         let limit = limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
         let digits = cursor.map(|c| c.strip_prefix('-').unwrap_or(c));
         if digits.is_some_and(|d| d.len() != 17 || !d.bytes().all(|b| b.is_ascii_digit())) {
-            return Page {
-                meta: Meta::default(),
-                logs: Vec::new(),
-            };
+            return Page { meta: Meta::default(), logs: Vec::new() };
         }
         let forward = cursor.is_some_and(|c| !c.starts_with('-'));
         let lines: Vec<&Entry> = match digits {
-            Some(at) if forward => self
-                .lines
-                .iter()
-                .filter(|e| e.ts.as_str() >= at)
-                .take(limit)
-                .collect(),
+            Some(at) if forward => self.lines.iter().filter(|e| e.ts.as_str() >= at).take(limit).collect(),
             at => {
-                let upto: Vec<&Entry> = self
-                    .lines
-                    .iter()
-                    .filter(|e| at.is_none_or(|at| e.ts.as_str() <= at))
-                    .collect();
+                let upto: Vec<&Entry> = self.lines.iter().filter(|e| at.is_none_or(|at| e.ts.as_str() <= at)).collect();
                 upto[upto.len().saturating_sub(limit)..].to_vec()
             }
         };
@@ -128,25 +112,16 @@ impl Logs {
         let meta = Meta {
             first_entry: self.lines.front().map(|e| e.ts.clone()),
             next_cursor: lines.last().and_then(|e| step(&e.ts, 1)),
-            previous_cursor: lines
-                .first()
-                .and_then(|e| step(&e.ts, -1))
-                .map(|c| format!("-{c}")),
+            previous_cursor: lines.first().and_then(|e| step(&e.ts, -1)).map(|c| format!("-{c}")),
         };
         Page { meta, logs: lines }
     }
 }
 
 fn split_level(line: &str) -> (&str, &str) {
-    let parsed = line
-        .split_once(" - [")
-        .and_then(|(_, rest)| rest.split_once("] "));
+    let parsed = line.split_once(" - [").and_then(|(_, rest)| rest.split_once("] "));
     match parsed {
-        Some((level, text))
-            if level.len() <= 8 && level.bytes().all(|b| b.is_ascii_lowercase()) =>
-        {
-            (level, text)
-        }
+        Some((level, text)) if level.len() <= 8 && level.bytes().all(|b| b.is_ascii_lowercase()) => (level, text),
         _ => ("info", line),
     }
 }
@@ -157,14 +132,8 @@ mod tests {
 
     #[test]
     fn the_level_is_taken_from_the_line() {
-        assert_eq!(
-            split_level("23 Nov 15:31:25 - [warn] [x] careful"),
-            ("warn", "[x] careful")
-        );
-        assert_eq!(
-            split_level("Welcome to Node-RED"),
-            ("info", "Welcome to Node-RED")
-        );
+        assert_eq!(split_level("23 Nov 15:31:25 - [warn] [x] careful"), ("warn", "[x] careful"));
+        assert_eq!(split_level("Welcome to Node-RED"), ("info", "Welcome to Node-RED"));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) enum Report {
     Hello { pid: i32, node: String },
     /// The gate is in place and was tried.
     Attached { node_red: String },
+    /// Node-RED answers HTTP on this port.
+    Listening { port: u16 },
     /// Every 50 ms from a thread of its own, and at once when `status` changes.
     Beat {
         seq: u64,
@@ -84,19 +86,9 @@ pub(crate) enum Flows {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Order {
-    Lease {
-        beat: u64,
-        left_ms: f64,
-    },
-    Start {
-        id: u64,
-        epoch: u64,
-        beat: u64,
-        left_ms: f64,
-    },
-    Stop {
-        id: u64,
-    },
+    Lease { beat: u64, left_ms: f64 },
+    Start { id: u64, epoch: u64, beat: u64, left_ms: f64 },
+    Stop { id: u64 },
 }
 
 /// Writes the module's files below `state_dir` and returns the one for `node --require`.
@@ -120,14 +112,7 @@ pub(crate) fn environment(
 ) -> BTreeMap<&'static str, String> {
     let before = std::env::var("NODE_OPTIONS").ok();
     let safe_mode = std::env::var("NODE_RED_ENABLE_SAFE_MODE").ok();
-    let require = format!(
-        "--require=\"{}\"",
-        entry
-            .display()
-            .to_string()
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-    );
+    let require = format!("--require=\"{}\"", entry.display().to_string().replace('\\', "\\\\").replace('"', "\\\""));
     let options = match &before {
         Some(before) => format!("{require} {before}"),
         None => require,
@@ -158,29 +143,16 @@ mod tests {
     #[test]
     fn a_beat_is_read_and_an_unknown_report_is_no_error() {
         let beat = r#"{"type":"beat","seq":3,"lag_ms":7,"flows":"stopped","epoch":null,"ready":null,"revision":"r"}"#;
-        let Report::Beat {
-            seq: 3,
-            lag_ms: 7,
-            status,
-        } = serde_json::from_str(beat).unwrap()
-        else {
+        let Report::Beat { seq: 3, lag_ms: 7, status } = serde_json::from_str(beat).unwrap() else {
             panic!("not read as a beat");
         };
         assert_eq!(status.flows, Flows::Stopped);
-        assert_eq!(
-            serde_json::from_str::<Report>(r#"{"type":"from_the_future","x":1}"#).unwrap(),
-            Report::Unknown
-        );
+        assert_eq!(serde_json::from_str::<Report>(r#"{"type":"from_the_future","x":1}"#).unwrap(), Report::Unknown);
     }
 
     #[test]
     fn an_order_is_written_as_the_module_reads_it() {
-        let order = Order::Start {
-            id: 1,
-            epoch: 7,
-            beat: 3,
-            left_ms: 950.5,
-        };
+        let order = Order::Start { id: 1, epoch: 7, beat: 3, left_ms: 950.5 };
         assert_eq!(
             serde_json::to_string(&order).unwrap(),
             r#"{"type":"start","id":1,"epoch":7,"beat":3,"left_ms":950.5}"#
@@ -190,10 +162,6 @@ mod tests {
     #[test]
     fn a_path_with_spaces_and_quotes_survives_node_options() {
         let env = environment(Path::new(r#"/a b/"c"/hotspare.js"#), "a", None);
-        assert!(
-            env["NODE_OPTIONS"].starts_with(r#"--require="/a b/\"c\"/hotspare.js""#),
-            "{}",
-            env["NODE_OPTIONS"]
-        );
+        assert!(env["NODE_OPTIONS"].starts_with(r#"--require="/a b/\"c\"/hotspare.js""#), "{}", env["NODE_OPTIONS"]);
     }
 }

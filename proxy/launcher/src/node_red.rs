@@ -50,10 +50,7 @@ pub(crate) struct Ending {
 
 impl From<ExitStatus> for Ending {
     fn from(status: ExitStatus) -> Self {
-        Self {
-            code: status.code(),
-            signal: status.signal(),
-        }
+        Self { code: status.code(), signal: status.signal() }
     }
 }
 
@@ -155,19 +152,11 @@ pub(crate) fn kill_group(leader: Pid) {
 async fn reap(run: u64, pid: Pid, mut child: Child, happenings: Sender<Happening>) {
     let ending = match child.wait().await {
         Ok(status) => Ending::from(status),
-        Err(_) => Ending {
-            code: None,
-            signal: None,
-        },
+        Err(_) => Ending { code: None, signal: None },
     };
     // Programs that its flows had started.
     kill_group(pid);
-    let _ = happenings
-        .send(Happening {
-            run,
-            what: What::Gone(ending),
-        })
-        .await;
+    let _ = happenings.send(Happening { run, what: What::Gone(ending) }).await;
 }
 
 async fn read_reports(run: u64, reports: OwnedReadHalf, happenings: Sender<Happening>) {
@@ -175,24 +164,13 @@ async fn read_reports(run: u64, reports: OwnedReadHalf, happenings: Sender<Happe
     let mut line = Vec::new();
     loop {
         line.clear();
-        match (&mut reports)
-            .take(MAX_REPORT_BYTES)
-            .read_until(b'\n', &mut line)
-            .await
-        {
+        match (&mut reports).take(MAX_REPORT_BYTES).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
         match serde_json::from_slice(&line) {
             Ok(report) => {
-                if happenings
-                    .send(Happening {
-                        run,
-                        what: What::Report(report),
-                    })
-                    .await
-                    .is_err()
-                {
+                if happenings.send(Happening { run, what: What::Report(report) }).await.is_err() {
                     return;
                 }
             }
@@ -207,11 +185,7 @@ async fn keep_output(from: impl AsyncRead + Unpin, logs: Arc<Mutex<Logs>>, outpu
     let mut line = Vec::new();
     loop {
         line.clear();
-        match (&mut from)
-            .take(MAX_LINE_BYTES as u64)
-            .read_until(b'\n', &mut line)
-            .await
-        {
+        match (&mut from).take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
@@ -219,9 +193,7 @@ async fn keep_output(from: impl AsyncRead + Unpin, logs: Arc<Mutex<Logs>>, outpu
         let text = text.trim_end();
         output.line(text);
         if !text.is_empty() {
-            logs.lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .node_red(text);
+            logs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).node_red(text);
         }
     }
 }

@@ -22,19 +22,14 @@ impl Output {
     /// Starts the thread that writes to standard output; it ends with the last clone.
     pub(crate) fn start() -> std::io::Result<Self> {
         let (lines, waiting) = sync_channel::<String>(WAITING_LINES);
-        std::thread::Builder::new()
-            .name("output".to_owned())
-            .spawn(move || {
-                let mut stdout = std::io::stdout();
-                for line in waiting {
-                    // Nobody can be told that standard output is closed.
-                    let _ = writeln!(stdout, "{line}");
-                }
-            })?;
-        Ok(Self {
-            lines,
-            dropped: Arc::default(),
-        })
+        std::thread::Builder::new().name("output".to_owned()).spawn(move || {
+            let mut stdout = std::io::stdout();
+            for line in waiting {
+                // Nobody can be told that standard output is closed.
+                let _ = writeln!(stdout, "{line}");
+            }
+        })?;
+        Ok(Self { lines, dropped: Arc::default() })
     }
 
     /// Passes a line on, or drops it when too many wait.

@@ -50,13 +50,7 @@ impl Samples {
             self.ring.pop_front();
         }
         let ps = usage.0 as f64 / (1024.0 * 1024.0);
-        self.ring.push_back(Sample {
-            ts: clock::wall_ms(),
-            src: source.to_owned(),
-            ps,
-            cpu,
-            el: lag_ms,
-        });
+        self.ring.push_back(Sample { ts: clock::wall_ms(), src: source.to_owned(), ps, cpu, el: lag_ms });
     }
 
     /// Oldest first.
@@ -70,18 +64,11 @@ pub(crate) fn usage(proc: &Path) -> Option<(u64, f64)> {
     let stat = fs::read_to_string(proc.join("stat")).ok()?;
     // The second field is the program's name in parentheses and may hold anything; see proc_pid_stat(5).
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks: u32 = fields
-        .get(11)?
-        .parse::<u32>()
-        .ok()?
-        .checked_add(fields.get(12)?.parse().ok()?)?;
+    let ticks: u32 = fields.get(11)?.parse::<u32>().ok()?.checked_add(fields.get(12)?.parse().ok()?)?;
     let pages: u64 = fields.get(21)?.parse().ok()?;
     let per_second = rustix::param::clock_ticks_per_second();
     let page = u64::try_from(rustix::param::page_size()).ok()?;
-    Some((
-        pages * page,
-        f64::from(ticks) / f64::from(u32::try_from(per_second).ok()?),
-    ))
+    Some((pages * page, f64::from(ticks) / f64::from(u32::try_from(per_second).ok()?)))
 }
 
 #[cfg(test)]

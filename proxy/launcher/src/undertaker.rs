@@ -14,9 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hotspare_protocol::{INSTANCE_HEADER, MEMBER_HEADER, RECEIPT_PATH, Secret};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process_group,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use crate::node_red::kill_group;
@@ -35,17 +33,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Note {
     /// Whom to tell, and as whom.
-    Address {
-        instance: String,
-        member: String,
-        token: Option<String>,
-        controllers: Vec<String>,
-    },
+    Address { instance: String, member: String, token: Option<String>, controllers: Vec<String> },
     /// The process group that runs now, if one does, and the receipt that is true once it is gone.
-    Ward {
-        leader: Option<i32>,
-        receipt: serde_json::Value,
-    },
+    Ward { leader: Option<i32>, receipt: serde_json::Value },
     /// The launcher ends by itself: nothing to do.
     Dismissed,
 }
@@ -64,19 +54,9 @@ pub(crate) fn main() -> ExitCode {
         }
         match serde_json::from_str(&line) {
             Ok(Note::Dismissed) => return ExitCode::SUCCESS,
-            Ok(Note::Address {
-                instance,
-                member,
-                token,
-                controllers,
-            }) => {
+            Ok(Note::Address { instance, member, token, controllers }) => {
                 let token = token.map(Secret::new);
-                address = Some(Address {
-                    instance,
-                    member,
-                    token,
-                    controllers,
-                });
+                address = Some(Address { instance, member, token, controllers });
             }
             Ok(Note::Ward { leader, receipt }) => ward = Some(Ward::new(leader, receipt)),
             Err(error) => eprintln!("hotspare {SUBCOMMAND}: a note that cannot be read: {error}"),
@@ -86,28 +66,15 @@ pub(crate) fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     if !ward.bury() {
-        eprintln!(
-            "hotspare {SUBCOMMAND}: Node-RED is not gone; no receipt is sent, the lease must end"
-        );
+        eprintln!("hotspare {SUBCOMMAND}: Node-RED is not gone; no receipt is sent, the lease must end");
         return ExitCode::FAILURE;
     }
     let body = ward.receipt.to_string();
     let told = thread::scope(|scope| {
-        let tries: Vec<_> = address
-            .controllers
-            .iter()
-            .map(|url| scope.spawn(|| tell(url, &address, &body)))
-            .collect();
-        tries
-            .into_iter()
-            .map(|t| t.join().unwrap_or(false))
-            .fold(true, |all, told| all && told)
+        let tries: Vec<_> = address.controllers.iter().map(|url| scope.spawn(|| tell(url, &address, &body))).collect();
+        tries.into_iter().map(|t| t.join().unwrap_or(false)).fold(true, |all, told| all && told)
     });
-    if told {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if told { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 struct Address {
@@ -125,9 +92,7 @@ struct Ward {
 impl Ward {
     /// Takes hold of the process while it is certainly the right one: its launcher lives and has not reaped it.
     fn new(leader: Option<i32>, receipt: serde_json::Value) -> Self {
-        let leader = leader
-            .and_then(Pid::from_raw)
-            .map(|pid| (pid, pidfd_open(pid, PidfdFlags::empty()).ok()));
+        let leader = leader.and_then(Pid::from_raw).map(|pid| (pid, pidfd_open(pid, PidfdFlags::empty()).ok()));
         Self { leader, receipt }
     }
 
@@ -141,14 +106,8 @@ impl Ward {
         kill_group(*pid);
         if let Some(pidfd) = pidfd {
             let _ = pidfd_send_signal(pidfd, Signal::KILL);
-            let mut fds = [rustix::event::PollFd::new(
-                pidfd,
-                rustix::event::PollFlags::IN,
-            )];
-            let timeout = rustix::time::Timespec {
-                tv_sec: 10,
-                tv_nsec: 0,
-            };
+            let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
+            let timeout = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
             if !matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(1)) {
                 return false;
             }
@@ -184,16 +143,8 @@ fn tell(url: &str, address: &Address, body: &str) -> bool {
 }
 
 fn post(url: &str, address: &Address, body: &str) -> std::io::Result<u16> {
-    let host = url
-        .strip_prefix("ws://")
-        .unwrap_or(url)
-        .split('/')
-        .next()
-        .unwrap_or_default();
-    let target = host
-        .to_socket_addrs()?
-        .next()
-        .ok_or_else(|| std::io::Error::other("no address"))?;
+    let host = url.strip_prefix("ws://").unwrap_or(url).split('/').next().unwrap_or_default();
+    let target = host.to_socket_addrs()?.next().ok_or_else(|| std::io::Error::other("no address"))?;
     let mut stream = TcpStream::connect_timeout(&target, IO_TIMEOUT)?;
     stream.set_read_timeout(Some(IO_TIMEOUT))?;
     stream.set_write_timeout(Some(IO_TIMEOUT))?;
