@@ -193,7 +193,7 @@ function conduct (runtime, gate, worker, settings) {
   }
   let reported = ''
   const report = () => {
-    const status = { type: 'state', flows: state(), epoch: is.epoch, ready: whyNotReady(), revision: flows.getFlows()?.rev ?? null }
+    const status = { type: 'state', flows: state(), epoch: is.epoch, missing_types: missingTypes(), ready: whyNotReady(), revision: flows.getFlows()?.rev ?? null }
     const text = JSON.stringify(status)
     if (text !== reported) post(status)
     reported = text
@@ -220,7 +220,7 @@ function conduct (runtime, gate, worker, settings) {
   events.on('runtime-event', ({ id, payload }) => {
     if (id === 'runtime-deploy') {
       is.problem = is.credentials = null
-      post({ type: 'deploy', revision: payload.revision })
+      post({ type: 'deploy', revision: payload.revision, missing_types: missingTypes() })
     } else if (id !== 'runtime-state' || !payload) return
     if (payload.error === 'credentials_load_failed') is.credentials = 'the credentials cannot be read (another credentialSecret?)'
     else if (payload.error === 'missing-modules') is.problem = 'missing modules ' + payload.modules.map((m) => m.module).join(', ')

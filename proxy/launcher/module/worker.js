@@ -18,7 +18,7 @@ const MAX_LINE = 64 * 1024
 const shared = new Float64Array(workerData.shared)
 const beats = new Map() // seq -> when it was sent
 let seq = 0
-let state = { flows: 'booting', epoch: null, ready: 'Node-RED is booting', revision: null }
+let state = { flows: 'booting', epoch: null, missing_types: [], ready: 'Node-RED is booting', revision: null }
 
 const socket = new net.Socket({ fd: workerData.fd, readable: true, writable: true })
 const send = (message) => { if (socket.writableLength < MAX_UNSENT) socket.write(JSON.stringify(message) + '\n') }

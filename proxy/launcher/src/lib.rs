@@ -1,10 +1,174 @@
 //! `hotspare launcher`: starts a Node-RED, watches it, and lets its flows run only under a lease.
+//!
+//! Bird's eye: [`run`] wires it up. `shell` is the one task around the decision core (`hotspare_decide::Guard`);
+//! `node_red` is the process and `module` what runs inside it (`module/*.js`); `link` and `peer` are the network;
+//! `admin` the HTTP API; `undertaker` the sibling that stays when this process is killed.
+//!
+//! Three walls stand behind one another when a lease ends: the shell kills Node-RED's process group; Node-RED dies
+//! with its launcher (`child`); the module inside Node-RED keeps the end of the lease by itself.
 
+mod admin;
+mod args;
 mod child;
 mod clock;
+mod effects;
+mod jitter;
+mod link;
 mod logs;
 mod module;
 mod node_red;
 mod output;
+mod peer;
+mod record;
 mod resources;
+mod shell;
 mod undertaker;
+mod waiting;
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use hotspare_protocol::Secret;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::channel;
+
+pub use args::LauncherArgs;
+
+use admin::Admin;
+use jitter::Jitter;
+use link::Identity;
+use logs::Logs;
+use output::Output;
+use record::StateDir;
+use shell::{Input, Parts, Shell};
+use undertaker::Undertaker;
+
+/// Exit code for a command line or a set-up that cannot work (`EX_USAGE` of sysexits.h).
+const EXIT_USAGE: u8 = 64;
+/// Things that may wait for the shell, which never waits for anything itself.
+const INPUTS: usize = 256;
+
+/// The hidden subcommands, which the launcher starts from its own binary. The binary must call this before it reads
+/// its command line: `Some` is the exit code of one that was carried out.
+pub fn hidden(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
+    let mut arguments = arguments.into_iter().skip(1);
+    let first = arguments.next()?;
+    if first == child::SUBCOMMAND {
+        return Some(child::main(arguments));
+    }
+    (first == undertaker::SUBCOMMAND).then(undertaker::main)
+}
+
+/// Runs the launcher until SIGTERM, SIGINT or a `shutdown` command. Must be called on the main thread: Node-RED
+/// dies with the thread that started it.
+pub fn run(args: LauncherArgs) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+    let result = runtime.map_err(Problem::from).and_then(|runtime| runtime.block_on(launch(args)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Problem(text)) => {
+            eprintln!("hotspare launcher: {text}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+/// Why the launcher cannot begin, for a person.
+struct Problem(String);
+
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+async fn launch(args: LauncherArgs) -> Result<(), Problem> {
+    let token = read_token(&args)?;
+    let listener = TcpListener::bind(args.admin)
+        .await
+        .map_err(|error| Problem(format!("the admin address {} cannot be used: {error}", args.admin)))?;
+    let dir = args.state_dir();
+    let state = StateDir::open(&dir).map_err(|error| Problem(format!("state folder {}: {error}", dir.display())))?;
+    let record = state.read()?;
+    let module = module::install(state.path())?;
+    let session = jitter::random()?;
+    let identity = Identity { instance: args.instance.clone(), member: args.name.clone(), token: token.clone() };
+
+    let (inputs, waiting_inputs) = channel(INPUTS);
+    let (happenings, waiting_happenings) = channel(INPUTS);
+    let (shutdown, mut told) = channel(1);
+    let written = inputs.clone();
+    let records = state.start_writer(move |id, ok| drop(written.blocking_send(Input::Persisted { id, ok })))?;
+    let undertaker = Undertaker::start(&identity, &args.controllers)?;
+    let logs = Arc::new(Mutex::new(Logs::new(&args.name)));
+    let peer_secret = Arc::new(Mutex::new(record.peer.as_ref().map(|peer| Secret::new(peer.secret.clone()))));
+
+    let admin = Admin {
+        member: args.name.clone(),
+        instance: args.instance.clone(),
+        token,
+        peer_secret: Arc::clone(&peer_secret),
+        inputs: inputs.clone(),
+        logs: Arc::clone(&logs),
+        created_ms: clock::wall_ms(),
+        shutdown,
+    };
+    tracing::info!(admin = %listener.local_addr()?, member = args.name, instance = args.instance, "launcher started");
+    tokio::spawn(admin::serve(listener, Arc::new(admin)));
+    let mut jitter = Jitter::new(session);
+    for (controller, url) in args.controllers.iter().enumerate() {
+        jitter.around(std::time::Duration::from_millis(1));
+        tokio::spawn(link::keep(controller, url.clone(), identity.clone(), inputs.clone(), jitter.clone()));
+    }
+    let samples = inputs.clone();
+    tokio::spawn(async move {
+        while samples.send(Input::SampleDue).await.is_ok() {
+            tokio::time::sleep(resources::EVERY).await;
+        }
+    });
+
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {}, _ = told.recv() => {} }
+    };
+    let output = Output::start()?;
+    let parts = Parts {
+        args,
+        state,
+        module,
+        record,
+        session,
+        inputs,
+        happenings,
+        records,
+        undertaker,
+        logs,
+        output,
+        peer_secret,
+    };
+    Box::pin(Shell::new(parts).run(waiting_happenings, waiting_inputs, stop)).await;
+    tracing::info!("launcher ended");
+    Ok(())
+}
+
+fn read_token(args: &LauncherArgs) -> Result<Option<Secret>, Problem> {
+    let Some(path) = &args.token_file else {
+        if !args.controllers.is_empty() {
+            return Err(Problem("with --controller this member's token is needed: give --token-file".to_owned()));
+        }
+        if !args.admin.ip().is_loopback() {
+            return Err(Problem("an admin address that others can reach needs a token: give --token-file".to_owned()));
+        }
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Problem(format!("the token file {} cannot be read: {error}", path.display())))?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(Problem(format!("the token file {} is empty", path.display())));
+    }
+    Ok(Some(Secret::new(token)))
+}

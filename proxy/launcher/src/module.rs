@@ -53,7 +53,7 @@ pub(crate) enum Report {
     /// Answer to [`Order::Stop`]: no flow runs, each node has closed.
     Stopped { id: u64 },
     /// Someone deployed flows, here in the editor or through the admin API.
-    Deploy { revision: Option<String> },
+    Deploy { revision: Option<String>, missing_types: Vec<String> },
     /// This Node-RED lacks something that the gate is built on; the process ends itself.
     Broken { text: String },
     /// From a module of another version.
@@ -66,7 +66,9 @@ pub(crate) enum Report {
 pub(crate) struct Status {
     pub(crate) flows: Flows,
     pub(crate) epoch: Option<u64>,
-    /// Why a start of flows would fail; `None` when it would not.
+    /// Node types that the flows need and that are not installed: nothing of the flows would run.
+    pub(crate) missing_types: Vec<String>,
+    /// Why a start of flows would fail, missing types included; `None` when it would not.
     pub(crate) ready: Option<String>,
     pub(crate) revision: Option<String>,
 }
@@ -87,7 +89,7 @@ pub(crate) enum Flows {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Order {
     Lease { beat: u64, left_ms: f64 },
-    Start { id: u64, epoch: u64, beat: u64, left_ms: f64 },
+    Start { id: u64, epoch: u64 },
     Stop { id: u64 },
 }
 
@@ -103,15 +105,16 @@ pub(crate) fn install(state_dir: &Path) -> io::Result<PathBuf> {
     fs::canonicalize(dir.join("hotspare.js"))
 }
 
-/// The variables that load the module into Node-RED. Should Node.js ignore `NODE_OPTIONS`, the third one keeps the
+/// The variables that load the module into Node-RED; `safe` asks for Node-RED's own safe mode. Should Node.js ignore `NODE_OPTIONS`, the third one keeps the
 /// flows from starting; the module takes all of them away again before any flow or child process could see them.
 pub(crate) fn environment(
     entry: &Path,
     member: &str,
     node_close_timeout_ms: Option<u64>,
+    safe: bool,
 ) -> BTreeMap<&'static str, String> {
     let before = std::env::var("NODE_OPTIONS").ok();
-    let safe_mode = std::env::var("NODE_RED_ENABLE_SAFE_MODE").ok();
+    let safe_mode = if safe { Some("true".to_owned()) } else { std::env::var("NODE_RED_ENABLE_SAFE_MODE").ok() };
     let require = format!("--require=\"{}\"", entry.display().to_string().replace('\\', "\\\\").replace('"', "\\\""));
     let options = match &before {
         Some(before) => format!("{require} {before}"),
@@ -142,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_beat_is_read_and_an_unknown_report_is_no_error() {
-        let beat = r#"{"type":"beat","seq":3,"lag_ms":7,"flows":"stopped","epoch":null,"ready":null,"revision":"r"}"#;
+        let beat = r#"{"type":"beat","seq":3,"lag_ms":7,"flows":"stopped","epoch":null,"missing_types":[],"ready":null,"revision":"r"}"#;
         let Report::Beat { seq: 3, lag_ms: 7, status } = serde_json::from_str(beat).unwrap() else {
             panic!("not read as a beat");
         };
@@ -152,16 +155,15 @@ mod tests {
 
     #[test]
     fn an_order_is_written_as_the_module_reads_it() {
-        let order = Order::Start { id: 1, epoch: 7, beat: 3, left_ms: 950.5 };
-        assert_eq!(
-            serde_json::to_string(&order).unwrap(),
-            r#"{"type":"start","id":1,"epoch":7,"beat":3,"left_ms":950.5}"#
-        );
+        let lease = serde_json::to_string(&Order::Lease { beat: 3, left_ms: 950.5 }).unwrap();
+        assert_eq!(lease, r#"{"type":"lease","beat":3,"left_ms":950.5}"#);
+        let start = serde_json::to_string(&Order::Start { id: 1, epoch: 7 }).unwrap();
+        assert_eq!(start, r#"{"type":"start","id":1,"epoch":7}"#);
     }
 
     #[test]
     fn a_path_with_spaces_and_quotes_survives_node_options() {
-        let env = environment(Path::new(r#"/a b/"c"/hotspare.js"#), "a", None);
+        let env = environment(Path::new(r#"/a b/"c"/hotspare.js"#), "a", None, false);
         assert!(env["NODE_OPTIONS"].starts_with(r#"--require="/a b/\"c\"/hotspare.js""#), "{}", env["NODE_OPTIONS"]);
     }
 }

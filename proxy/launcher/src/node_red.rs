@@ -11,8 +11,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getpid, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process_group, test_kill_process_group, waitpgid};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -37,7 +38,7 @@ pub(crate) struct Happening {
 #[derive(Debug)]
 pub(crate) enum What {
     Report(Report),
-    /// The process was reaped: it is gone, and so is its group.
+    /// The process was reaped: it is gone, and so is all its group.
     Gone(Ending),
 }
 
@@ -78,6 +79,7 @@ impl NodeRed {
     pub(crate) fn start(
         run: u64,
         command: &[OsString],
+        lock: &Path,
         environment: impl IntoIterator<Item = (&'static str, String)>,
         logs: &Arc<Mutex<Logs>>,
         output: &Output,
@@ -90,6 +92,7 @@ impl NodeRed {
             .arg0("hotspare")
             .arg(child::SUBCOMMAND)
             .arg(getpid().as_raw_nonzero().to_string())
+            .arg(lock)
             .args(command)
             .envs(environment)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -154,8 +157,16 @@ async fn reap(run: u64, pid: Pid, mut child: Child, happenings: Sender<Happening
         Ok(status) => Ending::from(status),
         Err(_) => Ending { code: None, signal: None },
     };
-    // Programs that its flows had started.
+    // Programs that its flows had started are of its group: they go with it. Where the launcher is their next parent
+    // (the first process of a container) it must reap them as well.
+    let mut pause = Duration::from_millis(1);
     kill_group(pid);
+    while test_kill_process_group(pid).is_ok() {
+        while let Ok(Some(_)) = waitpgid(pid, WaitOptions::NOHANG) {}
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+        kill_group(pid);
+    }
     let _ = happenings.send(Happening { run, what: What::Gone(ending) }).await;
 }
 

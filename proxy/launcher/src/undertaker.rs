@@ -7,16 +7,19 @@
 //! The launcher writes what it should know to its standard input, one JSON object a line; the end of that input
 //! without a [`Note::Dismissed`] is the launcher's death, however it came.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStdin, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hotspare_protocol::{INSTANCE_HEADER, MEMBER_HEADER, RECEIPT_PATH, Secret};
+use hotspare_decide::message::Up;
+use hotspare_protocol::{INSTANCE_HEADER, MEMBER_HEADER, RECEIPT_PATH, Secret, encode_up};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process_group};
 use serde::{Deserialize, Serialize};
 
+use crate::link::Identity;
 use crate::node_red::kill_group;
 
 /// First argument of the hidden subcommand.
@@ -28,21 +31,75 @@ const TRY_FOR: Duration = Duration::from_secs(30);
 const IO_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-/// What the launcher tells its undertaker.
-#[derive(Debug, Serialize, Deserialize)]
+/// What the launcher tells its undertaker. Holds the token, so it has no `Debug`.
+#[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Note {
     /// Whom to tell, and as whom.
     Address { instance: String, member: String, token: Option<String>, controllers: Vec<String> },
     /// The process group that runs now, if one does, and the receipt that is true once it is gone.
-    Ward { leader: Option<i32>, receipt: serde_json::Value },
+    Ward { leader: Option<i32>, receipt: Up },
     /// The launcher ends by itself: nothing to do.
     Dismissed,
 }
 
+/// The launcher's handle of its undertaker.
+#[derive(Debug)]
+pub(crate) struct Undertaker {
+    notes: Option<ChildStdin>,
+    last: Option<(Option<i32>, Up)>,
+}
+
+impl Undertaker {
+    /// Starts the sibling; it lives in a process group of its own, so that a signal to the launcher's spares it.
+    pub(crate) fn start(identity: &Identity, controllers: &[String]) -> io::Result<Self> {
+        let mut child = Command::new("/proc/self/exe")
+            .arg0("hotspare")
+            .arg(SUBCOMMAND)
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let mut undertaker = Self { notes: child.stdin.take(), last: None };
+        undertaker.write(&Note::Address {
+            instance: identity.instance.clone(),
+            member: identity.member.clone(),
+            token: identity.token.as_ref().map(|token| token.expose().to_owned()),
+            controllers: controllers.to_vec(),
+        })?;
+        // Reaps it should it end before the launcher does.
+        thread::Builder::new().name("undertaker".to_owned()).spawn(move || child.wait())?;
+        Ok(undertaker)
+    }
+
+    /// Tells it the process that runs and the receipt that is true once that is gone; nothing if both are as before.
+    pub(crate) fn note(&mut self, leader: Option<i32>, receipt: &Up) -> io::Result<()> {
+        if self.last.as_ref().is_some_and(|(l, r)| *l == leader && r == receipt) {
+            return Ok(());
+        }
+        self.last = Some((leader, receipt.clone()));
+        self.write(&Note::Ward { leader, receipt: receipt.clone() })
+    }
+
+    /// Lets it go without doing anything.
+    pub(crate) fn dismiss(mut self) {
+        let _ = self.write(&Note::Dismissed);
+    }
+
+    fn write(&mut self, note: &Note) -> io::Result<()> {
+        let Some(notes) = &mut self.notes else { return Ok(()) };
+        let mut line = serde_json::to_vec(note)?;
+        line.push(b'\n');
+        let written = notes.write_all(&line);
+        if written.is_err() {
+            self.notes = None;
+        }
+        written
+    }
+}
+
 /// Runs until the launcher is dead and everyone was told, or until it is dismissed.
 pub(crate) fn main() -> ExitCode {
-    let mut notes = std::io::stdin().lock();
+    let mut notes = io::stdin().lock();
     let mut address = None;
     let mut ward = None;
     let mut line = String::new();
@@ -69,7 +126,7 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("hotspare {SUBCOMMAND}: Node-RED is not gone; no receipt is sent, the lease must end");
         return ExitCode::FAILURE;
     }
-    let body = ward.receipt.to_string();
+    let body = encode_up(&ward.receipt);
     let told = thread::scope(|scope| {
         let tries: Vec<_> = address.controllers.iter().map(|url| scope.spawn(|| tell(url, &address, &body))).collect();
         tries.into_iter().map(|t| t.join().unwrap_or(false)).fold(true, |all, told| all && told)
@@ -86,12 +143,12 @@ struct Address {
 
 struct Ward {
     leader: Option<(Pid, Option<std::os::fd::OwnedFd>)>,
-    receipt: serde_json::Value,
+    receipt: Up,
 }
 
 impl Ward {
     /// Takes hold of the process while it is certainly the right one: its launcher lives and has not reaped it.
-    fn new(leader: Option<i32>, receipt: serde_json::Value) -> Self {
+    fn new(leader: Option<i32>, receipt: Up) -> Self {
         let leader = leader.and_then(Pid::from_raw).map(|pid| (pid, pidfd_open(pid, PidfdFlags::empty()).ok()));
         Self { leader, receipt }
     }
@@ -142,9 +199,9 @@ fn tell(url: &str, address: &Address, body: &str) -> bool {
     }
 }
 
-fn post(url: &str, address: &Address, body: &str) -> std::io::Result<u16> {
+fn post(url: &str, address: &Address, body: &str) -> io::Result<u16> {
     let host = url.strip_prefix("ws://").unwrap_or(url).split('/').next().unwrap_or_default();
-    let target = host.to_socket_addrs()?.next().ok_or_else(|| std::io::Error::other("no address"))?;
+    let target = host.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("no address"))?;
     let mut stream = TcpStream::connect_timeout(&target, IO_TIMEOUT)?;
     stream.set_read_timeout(Some(IO_TIMEOUT))?;
     stream.set_write_timeout(Some(IO_TIMEOUT))?;
@@ -161,5 +218,5 @@ fn post(url: &str, address: &Address, body: &str) -> std::io::Result<u16> {
     std::str::from_utf8(&head[9..])
         .ok()
         .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| std::io::Error::other("no HTTP answer"))
+        .ok_or_else(|| io::Error::other("no HTTP answer"))
 }

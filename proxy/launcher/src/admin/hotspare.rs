@@ -1,0 +1,112 @@
+//! Our own API: the flows of this member under an epoch, and the peer's question.
+
+use std::time::Duration;
+
+use hotspare_decide::Epoch;
+use hotspare_decide::message::PromiseAsk;
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::{Admin, Reply, refuse, reply};
+use crate::shell::{Command, Input, View};
+
+/// How long flows may take to start.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Beyond the grace of a fence: the kill, and the certainty that the process is gone.
+const KILL_LIMIT: Duration = Duration::from_secs(30);
+const DEFAULT_GRACE_MS: u64 = 5_000;
+const MAX_GRACE_MS: u64 = 600_000;
+
+/// `GET /hotspare/v1/status`: what a heartbeat would say, and what only people want to know.
+pub(super) async fn status(admin: &Admin) -> Reply {
+    match admin.view().await {
+        Ok(view) => reply(StatusCode::OK, &describe(admin, &view)),
+        Err(gone) => gone,
+    }
+}
+
+fn describe(admin: &Admin, view: &View) -> Value {
+    let links: Vec<Value> = view.links.iter().map(|(url, up)| json!({"controller": url, "up": up})).collect();
+    json!({
+        "instance": admin.instance,
+        "member": admin.member,
+        "status": view.status,
+        "not_ready": view.status.not_ready.as_ref().map(ToString::to_string),
+        "alive": view.alive,
+        "pid": view.pid,
+        "port": view.port,
+        "last_ending": view.last_ending,
+        "links": links,
+        "peer": view.peer,
+        "ignored": view.ignored,
+        "dropped_log_lines": view.dropped_lines,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Start {
+    epoch: u64,
+}
+
+/// `POST /hotspare/v1/start {"epoch": n}`: 200 once the flows run.
+pub(super) async fn start(admin: &Admin, body: &[u8]) -> Reply {
+    let Start { epoch } = match read(body) {
+        Ok(start) => start,
+        Err(refusal) => return refusal,
+    };
+    if admin.view().await.is_ok_and(|view| !view.links.is_empty()) {
+        return refuse(StatusCode::CONFLICT, "this launcher has a controller: ask that for a switchover");
+    }
+    done(admin, Command::StartFlows { epoch: Epoch(epoch) }, START_LIMIT).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fence {
+    epoch: Option<u64>,
+    grace_ms: Option<u64>,
+}
+
+/// `POST /hotspare/v1/fence {"epoch": n, "grace_ms": t}`: 200 once no tenure up to that epoch runs or ever will.
+pub(super) async fn fence(admin: &Admin, body: &[u8]) -> Reply {
+    let Fence { epoch, grace_ms } = match read(body) {
+        Ok(fence) => fence,
+        Err(refusal) => return refusal,
+    };
+    let grace = Duration::from_millis(grace_ms.unwrap_or(DEFAULT_GRACE_MS).min(MAX_GRACE_MS));
+    done(admin, Command::Fence { epoch: epoch.map(Epoch), grace }, grace + KILL_LIMIT).await
+}
+
+/// `POST /hotspare/v1/promise`: the peer's launcher asks this one to start nothing for a while.
+pub(super) async fn promise(admin: &Admin, body: &[u8]) -> Reply {
+    let ask: PromiseAsk = match read(body) {
+        Ok(ask) => ask,
+        Err(refusal) => return refusal,
+    };
+    let (answer, verdict) = oneshot::channel();
+    if admin.inputs.send(Input::PromiseAsked { ask, answer }).await.is_err() {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the launcher is ending");
+    }
+    match verdict.await {
+        Ok(verdict) => reply(StatusCode::OK, &verdict),
+        Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "no verdict"),
+    }
+}
+
+async fn done(admin: &Admin, command: Command, limit: Duration) -> Reply {
+    match admin.command(command, limit).await {
+        Ok(()) => match admin.view().await {
+            Ok(view) => reply(StatusCode::OK, &view.status),
+            Err(gone) => gone,
+        },
+        Err(why) => refuse(StatusCode::CONFLICT, &why),
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Reply> {
+    serde_json::from_slice(body).map_err(|error| refuse(StatusCode::BAD_REQUEST, &format!("not understood: {error}")))
+}

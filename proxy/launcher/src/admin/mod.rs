@@ -1,0 +1,171 @@
+//! The admin HTTP API: FlowFuse's launcher's shape under `/flowforge/`, our own under `/hotspare/v1/`.
+//!
+//! Owns: the listener, who may ask, and how much. Loopback may ask everything; anyone else needs this member's token
+//! as a bearer, and the peer's launcher the pair's secret for its one question. Never decides: commands go to the
+//! shell and are answered when they have become true.
+
+mod flowforge;
+mod hotspare;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hotspare_protocol::{PROMISE_PATH, Secret, same_secret};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::logs::Logs;
+use crate::shell::{Command, Input, View};
+
+/// Connections served at once; more wait in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 64;
+/// Time to send the request's head.
+const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+const MAX_BODY_BYTES: usize = 64 << 10;
+
+/// An answer of this API.
+pub(crate) type Reply = Response<Full<Bytes>>;
+
+/// What the handlers work with.
+pub(crate) struct Admin {
+    pub(crate) member: String,
+    pub(crate) instance: String,
+    pub(crate) token: Option<Secret>,
+    /// The secret of the pair, as the controller told last.
+    pub(crate) peer_secret: Arc<Mutex<Option<Secret>>>,
+    pub(crate) inputs: Sender<Input>,
+    pub(crate) logs: Arc<Mutex<Logs>>,
+    /// Wall clock in milliseconds.
+    pub(crate) created_ms: u64,
+    pub(crate) shutdown: Sender<()>,
+}
+
+/// Serves `listener` for ever.
+pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "the admin API cannot accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let admin = Arc::clone(&admin);
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let admin = Arc::clone(&admin);
+                async move { Ok::<_, Infallible>(answer(&admin, from, request).await) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_DEADLINE)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, %from, "a connection to the admin API ended early");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> Reply {
+    let path = request.uri().path().to_owned();
+    if let Err(refusal) = admit(admin, from, &request, &path) {
+        return refusal;
+    }
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let get = request.method() == Method::GET || request.method() == Method::HEAD;
+    if get {
+        return match path.as_str() {
+            "/hotspare/v1/status" => hotspare::status(admin).await,
+            _ => flowforge::get(admin, &path, &query).await,
+        };
+    }
+    if request.method() != Method::POST {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST");
+    }
+    let Ok(body) = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await else {
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long");
+    };
+    let body = body.to_bytes();
+    match path.as_str() {
+        "/flowforge/command" => flowforge::command(admin, &body).await,
+        "/hotspare/v1/start" => hotspare::start(admin, &body).await,
+        "/hotspare/v1/fence" => hotspare::fence(admin, &body).await,
+        PROMISE_PATH => hotspare::promise(admin, &body).await,
+        _ => refuse(StatusCode::NOT_FOUND, "no such command"),
+    }
+}
+
+/// Whether this request may be answered at all.
+fn admit(admin: &Admin, from: SocketAddr, request: &Request<Incoming>, path: &str) -> Result<(), Reply> {
+    // A page in a browser on this machine must not command it: browsers say where a request comes from.
+    if request.headers().contains_key(ORIGIN) {
+        return Err(refuse(StatusCode::FORBIDDEN, "not for browsers"));
+    }
+    let bearer = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
+    let shows = |secret: Option<&Secret>| match (bearer, secret) {
+        (Some(given), Some(secret)) => same_secret(given, secret.expose()),
+        _ => false,
+    };
+    let may = if path == PROMISE_PATH {
+        // Also from loopback: a promise given to a stranger would keep this member from being started.
+        shows(admin.peer_secret.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_ref())
+    } else {
+        from.ip().to_canonical().is_loopback() || shows(admin.token.as_ref())
+    };
+    if may { Ok(()) } else { Err(refuse(StatusCode::UNAUTHORIZED, "a valid bearer token is needed")) }
+}
+
+impl Admin {
+    /// What is so now; an error is a launcher that is about to end.
+    async fn view(&self) -> Result<View, Reply> {
+        let (answer, view) = oneshot::channel();
+        let gone = || refuse(StatusCode::SERVICE_UNAVAILABLE, "the launcher is ending");
+        self.inputs.send(Input::Look { answer }).await.map_err(|_| gone())?;
+        view.await.map_err(|_| gone())
+    }
+
+    /// Gives a command and waits until it has become true, or for `limit`.
+    async fn command(&self, command: Command, limit: Duration) -> Result<(), String> {
+        let (answer, outcome) = oneshot::channel();
+        let gone = "the launcher is ending".to_owned();
+        self.inputs.send(Input::Command { command, answer }).await.map_err(|_| gone.clone())?;
+        match tokio::time::timeout(limit, outcome).await {
+            Ok(outcome) => outcome.unwrap_or(Err(gone)),
+            Err(_) => Err(format!("not done within {} s", limit.as_secs())),
+        }
+    }
+}
+
+fn reply(status: StatusCode, body: &impl Serialize) -> Reply {
+    let text = serde_json::to_vec(body).unwrap_or_default();
+    plain(status, "application/json", text)
+}
+
+fn refuse(status: StatusCode, why: &str) -> Reply {
+    reply(status, &json!({ "err": why }))
+}
+
+fn plain(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(text.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    reply
+}

@@ -1,0 +1,121 @@
+//! The command line of `hotspare launcher`.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+/// Start a Node-RED as one of a pair: its flows run only under a lease
+///
+/// Node-RED comes up with its flows stopped, whatever was stored before. Its editor works. Its flows start when a
+/// controller (`hotspare run`) says so, or by hand through the admin API when no controller is given. The state of
+/// the launcher is kept in the state folder; give each member its own, and its own Node-RED user folder.
+#[derive(Debug, Clone, Args)]
+pub struct LauncherArgs {
+    /// Name of this member, as the controller's configuration has it
+    #[arg(long, default_value = "a", env = "HOTSPARE_NAME")]
+    pub name: String,
+    /// Name of the instance, as the controller's configuration has it
+    #[arg(long, default_value = "default", env = "HOTSPARE_INSTANCE")]
+    pub instance: String,
+    /// A controller's link address such as ws://proxy:9481; give one for each proxy of a group
+    #[arg(long = "controller", value_name = "URL", value_parser = controller_url, env = "HOTSPARE_CONTROLLERS", value_delimiter = ',')]
+    pub controllers: Vec<String>,
+    /// File that holds this member's token; needed with a controller, and for an admin address that others can reach
+    #[arg(long, value_name = "FILE", env = "HOTSPARE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Folder for what must survive a restart [default: .hotspare in Node-RED's user folder]
+    #[arg(long, value_name = "DIR", env = "HOTSPARE_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Address of the admin HTTP API
+    #[arg(long, default_value = "127.0.0.1:2880", value_name = "ADDR", env = "HOTSPARE_ADMIN")]
+    pub admin: SocketAddr,
+    /// How long flows may take to stop before the process is killed, when this launcher ends or is told to stop
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = duration)]
+    pub stop_grace: Duration,
+    /// Overrides Node-RED's nodeCloseTimeout (15s): a node that takes longer ends the process
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub node_close_timeout: Option<Duration>,
+    /// The command that starts Node-RED, such as: node-red -u /data
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+impl LauncherArgs {
+    /// The state folder given, or `.hotspare` in the user folder that the command names (Node-RED's default without).
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        if let Some(dir) = &self.state_dir {
+            return dir.clone();
+        }
+        let mut words = self.command.iter();
+        while let Some(word) = words.next() {
+            let word = word.to_string_lossy();
+            let value = match word.split_once('=') {
+                Some(("--userDir", value)) => Some(PathBuf::from(value)),
+                _ if word == "-u" || word == "--userDir" => words.next().map(PathBuf::from),
+                _ => None,
+            };
+            if let Some(user_dir) = value {
+                return user_dir.join(".hotspare");
+            }
+        }
+        Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".node-red/.hotspare")
+    }
+}
+
+fn controller_url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("ws://").ok_or("it must begin with ws://")?.trim_end_matches('/');
+    let port = host.rsplit_once(':').and_then(|(name, port)| (!name.is_empty()).then_some(port));
+    if host.contains('/') || port.is_none_or(|port| port.parse::<u16>().is_err()) {
+        return Err("it must be ws://HOST:PORT".to_owned());
+    }
+    Ok(format!("ws://{host}"))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| "it must be a number and a unit, such as 500ms or 5s".to_owned())?;
+    match &text[digits.len()..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number * 60)),
+        _ => Err("the unit must be ms, s or m".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: LauncherArgs,
+    }
+
+    fn parse(words: &[&str]) -> Result<LauncherArgs, clap::Error> {
+        Cli::try_parse_from([&["launcher"], words].concat()).map(|cli| cli.args)
+    }
+
+    #[test]
+    fn the_smallest_command_keeps_its_state_beside_the_flows() {
+        let args = parse(&["--", "node-red", "-u", "/data"]).unwrap();
+        assert_eq!(args.state_dir(), Path::new("/data/.hotspare"));
+        let args = parse(&["--", "node", "red.js", "--userDir=/data"]).unwrap();
+        assert_eq!(args.state_dir(), Path::new("/data/.hotspare"));
+    }
+
+    #[test]
+    fn a_wrong_address_or_time_is_refused() {
+        assert!(parse(&["--controller", "http://proxy:9481", "--", "node-red"]).is_err());
+        assert!(parse(&["--controller", "ws://proxy", "--", "node-red"]).is_err());
+        assert!(parse(&["--stop-grace", "5", "--", "node-red"]).is_err());
+        assert!(parse(&[]).is_err());
+        let args = parse(&["--controller", "ws://p:1/", "--controller", "ws://[::1]:2", "--", "node-red"]).unwrap();
+        assert_eq!(args.controllers, ["ws://p:1", "ws://[::1]:2"]);
+    }
+}

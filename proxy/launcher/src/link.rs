@@ -1,0 +1,142 @@
+//! The link to one controller: a websocket that is opened, and opened again, for as long as the launcher lives.
+//!
+//! Owns: connecting with this member's token, the back-off between attempts, and noticing a link that has gone
+//! silent. Never decides anything: what arrives goes to the shell, what the shell says goes out in order.
+//! The other end is `proxy/link`.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use hotspare_decide::message::{Down, Up};
+use hotspare_protocol::{INSTANCE_HEADER, LINK_PATH, MAX_MESSAGE_BYTES, MEMBER_HEADER, Secret, decode_down, encode_up};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use crate::jitter::Jitter;
+use crate::shell::Input;
+
+/// Time for the whole opening: connect, upgrade.
+const OPEN_WITHIN: Duration = Duration::from_secs(2);
+/// A controller answers each heartbeat. Silent for so long, the link is opened anew rather than left to TCP, whose
+/// retransmissions come ever more rarely while a network is down.
+const SILENT_FOR: Duration = Duration::from_secs(2);
+/// Messages that may wait for a slow link; a link further behind than that is closed.
+const OUTBOX: usize = 64;
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(1);
+
+/// Who this launcher is to a controller.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) instance: String,
+    pub(crate) member: String,
+    pub(crate) token: Option<Secret>,
+}
+
+/// Keeps the link to the controller of number `controller` at `url` for ever.
+pub(crate) async fn keep(
+    controller: usize,
+    url: String,
+    identity: Identity,
+    inputs: Sender<Input>,
+    mut jitter: Jitter,
+) {
+    let mut pause = FIRST_RETRY;
+    loop {
+        match timeout(OPEN_WITHIN, open(&url, &identity)).await {
+            Ok(Ok(link)) => {
+                tracing::info!(%url, "linked to a controller");
+                let (outbox, waiting) = channel(OUTBOX);
+                if inputs.send(Input::LinkUp { controller, outbox }).await.is_err() {
+                    return;
+                }
+                let (heard, why) = carry(link, waiting, controller, &inputs).await;
+                tracing::warn!(%url, %why, "the link to a controller is down");
+                if inputs.send(Input::LinkDown { controller }).await.is_err() {
+                    return;
+                }
+                if heard {
+                    pause = FIRST_RETRY;
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(%url, %error, "no link to a controller"),
+            Err(_) => tracing::debug!(%url, "no link to a controller: no answer in time"),
+        }
+        sleep(jitter.around(pause)).await;
+        pause = (pause * 2).min(LAST_RETRY);
+    }
+}
+
+async fn open(url: &str, identity: &Identity) -> Result<WebSocketStream<TcpStream>, Error> {
+    let mut request = format!("{url}{LINK_PATH}").into_client_request()?;
+    let headers = request.headers_mut();
+    let text = |value: &str| HeaderValue::from_str(value).map_err(|error| Error::HttpFormat(error.into()));
+    headers.insert(INSTANCE_HEADER, text(&identity.instance)?);
+    headers.insert(MEMBER_HEADER, text(&identity.member)?);
+    if let Some(token) = &identity.token {
+        let mut value = text(&format!("Bearer {}", token.expose()))?;
+        value.set_sensitive(true);
+        headers.insert("authorization", value);
+    }
+    let host = url.strip_prefix("ws://").unwrap_or(url);
+    let stream = TcpStream::connect(host).await?;
+    stream.set_nodelay(true)?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(4 << 10)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_MESSAGE_BYTES)
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
+    let (link, _) = client_async_with_config(request, stream, Some(config)).await?;
+    Ok(link)
+}
+
+/// Carries messages both ways until the link ends. Returns whether anything was heard, and why it ended.
+async fn carry(
+    link: WebSocketStream<TcpStream>,
+    mut outbox: Receiver<Up>,
+    controller: usize,
+    inputs: &Sender<Input>,
+) -> (bool, String) {
+    let (mut to, mut from) = link.split();
+    let send = async {
+        while let Some(message) = outbox.recv().await {
+            if let Err(error) = to.send(Message::text(encode_up(&message))).await {
+                return error.to_string();
+            }
+        }
+        let _ = to.close().await;
+        "it fell behind, or the launcher ends".to_owned()
+    };
+    let mut heard = false;
+    let receive = async {
+        loop {
+            let frame = match timeout(SILENT_FOR, from.next()).await {
+                Err(_) => return format!("nothing heard for {SILENT_FOR:?}"),
+                Ok(None) => return "closed".to_owned(),
+                Ok(Some(Err(error))) => return error.to_string(),
+                Ok(Some(Ok(frame))) => frame,
+            };
+            let Message::Text(text) = frame else { continue };
+            match decode_down(&text) {
+                Ok(Down::Refused { reason }) => return format!("refused: {reason}"),
+                Ok(msg) => {
+                    heard = true;
+                    if inputs.send(Input::Down { controller, msg }).await.is_err() {
+                        return "the launcher ends".to_owned();
+                    }
+                }
+                // A newer controller may say what this launcher does not know yet.
+                Err(error) => tracing::warn!(%error, "a message of a controller is skipped"),
+            }
+        }
+    };
+    let why = tokio::select! { why = send => why, why = receive => why };
+    (heard, why)
+}
