@@ -7,9 +7,12 @@ use hotspare::cli::{self, Cli, Command, ConfigArgs, Failure};
 use hotspare::{demo, run};
 
 fn main() -> ExitCode {
+    if let Some(code) = hotspare_launcher::hidden(std::env::args_os()) {
+        return code;
+    }
     match Cli::parse().command {
         Command::Run(args) => proxy(&args),
-        Command::Launcher(_) => cli::exit(Err(Failure::refused("the launcher is not wired yet"))),
+        Command::Launcher(args) => hotspare_launcher::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => cli::exit(cli::check(&args)),
         Command::Config(args) => cli::exit(cli::config(&args)),

@@ -47,8 +47,7 @@ pub enum Command {
                             hotspare check --config hotspare.toml --without-secrets   on another machine, without the token files")]
     Check(CheckArgs),
     /// Run beside a Node-RED: start it, watch it, let its flows run only under a lease.
-    #[command(disable_help_flag = true)]
-    Launcher(PassArgs),
+    Launcher(hotspare_launcher::LauncherArgs),
     /// Show a failover of a real pair on this machine.
     Demo(crate::demo::Args),
     /// Show all instances, one line each; or everything about one.
@@ -103,14 +102,6 @@ pub enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
-}
-
-/// Arguments that go on to the part that knows them.
-#[derive(Debug, Args)]
-pub struct PassArgs {
-    /// As they are.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub rest: Vec<std::ffi::OsString>,
 }
 
 /// Which configuration.

@@ -65,6 +65,9 @@ pub fn hidden(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode>
 /// Runs the launcher until SIGTERM, SIGINT or a `shutdown` command. Must be called on the main thread: Node-RED
 /// dies with the thread that started it.
 pub fn run(args: LauncherArgs) -> ExitCode {
+    if let Err(error) = output::start_log() {
+        eprintln!("hotspare launcher: no log: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
     let result = runtime.map_err(Problem::from).and_then(|runtime| runtime.block_on(launch(args)));
     match result {
@@ -134,7 +137,7 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
     let stop = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {}, _ = told.recv() => {} }
     };
-    let output = Output::start()?;
+    let output = Output::start(io::stdout())?;
     let parts = Parts {
         args,
         state,

@@ -1,32 +1,34 @@
-//! The launcher's own standard output, which must never make the launcher wait.
+//! The launcher's own output, which must never make the launcher wait.
 //!
-//! Owns: a thread that writes. A terminal or log collector that stops reading would otherwise stop the renewals of
-//! the lease with it; lines that find no room are dropped and counted.
+//! Owns: one thread for each of standard output and standard error. A terminal or log collector that stops reading
+//! would otherwise stop the renewals of the lease with it; what finds no room is dropped and counted.
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
 /// Lines that may wait for a slow reader.
 const WAITING_LINES: usize = 1024;
 
-/// Where Node-RED's lines are passed on to. Clones write to the same thread.
+/// A stream that is written by a thread. Clones write to the same one.
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
-    lines: SyncSender<String>,
+    lines: SyncSender<Vec<u8>>,
     dropped: Arc<AtomicU64>,
 }
 
 impl Output {
-    /// Starts the thread that writes to standard output; it ends with the last clone.
-    pub(crate) fn start() -> std::io::Result<Self> {
-        let (lines, waiting) = sync_channel::<String>(WAITING_LINES);
+    /// Starts the thread that writes to `stream`; it ends with the last clone.
+    pub(crate) fn start(mut stream: impl Write + Send + 'static) -> io::Result<Self> {
+        let (lines, waiting) = sync_channel::<Vec<u8>>(WAITING_LINES);
         std::thread::Builder::new().name("output".to_owned()).spawn(move || {
-            let mut stdout = std::io::stdout();
             for line in waiting {
-                // Nobody can be told that standard output is closed.
-                let _ = writeln!(stdout, "{line}");
+                // Nobody can be told that the stream is closed.
+                let _ = stream.write_all(&line).and_then(|()| stream.flush());
             }
         })?;
         Ok(Self { lines, dropped: Arc::default() })
@@ -34,13 +36,45 @@ impl Output {
 
     /// Passes a line on, or drops it when too many wait.
     pub(crate) fn line(&self, text: &str) {
-        if self.lines.try_send(text.to_owned()).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.send(format!("{text}\n").into_bytes());
     }
 
     /// Lines dropped so far.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
+
+    fn send(&self, bytes: Vec<u8>) {
+        if self.lines.try_send(bytes).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Output {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Sends the log to standard error, as `RUST_LOG` says (`info` without), unless a log was set up before.
+pub(crate) fn start_log() -> io::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let ansi = io::stderr().is_terminal();
+    let output = Output::start(io::stderr())?;
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output).with_ansi(ansi).try_init();
+    Ok(())
 }
