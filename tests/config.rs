@@ -1,6 +1,7 @@
 //! The configuration as users meet it: every example loads, every wrong file says what is wrong with it.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use hotspare::config::{Config, Secrets};
@@ -18,6 +19,23 @@ fn toml_files(name: &str) -> Vec<PathBuf> {
     files
 }
 
+/// The token files that the wrong files name, each wrong in its own way.
+fn secrets() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text, mode) in [
+        ("one.token", "1111111111111111\n", 0o600),
+        ("copy-of-one.token", "2222222222222222\n1111111111111111\n", 0o600),
+        ("two.token", "3333333333333333\n", 0o400),
+        ("readable-by-all.token", "4444444444444444\n", 0o644),
+        ("too-short.token", "secret\n", 0o600),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+    folder
+}
+
 #[test]
 fn every_example_loads() {
     for path in toml_files("config") {
@@ -31,13 +49,14 @@ fn every_example_loads() {
 /// reading them: `HOTSPARE_BLESS=1 cargo test --test config`.
 #[test]
 fn every_wrong_file_has_its_own_report() {
+    let secrets = secrets();
     let mut wrong = Vec::new();
     for path in toml_files("tests/config") {
         let text = std::fs::read_to_string(&path).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap();
-        let report = match Config::parse(name, &text, &folder("tests/config"), Secrets::Read) {
+        let report = match Config::parse(name, &text, secrets.path(), Secrets::Read) {
             Ok(_) => "taken as valid".to_owned(),
-            Err(problems) => problems.to_string(),
+            Err(problems) => problems.to_string().replace(&format!("{}/", secrets.path().display()), ""),
         };
         let expected_file = path.with_extension("expected");
         if std::env::var_os("HOTSPARE_BLESS").is_some() {
@@ -57,6 +76,7 @@ fn schema_and_reference_are_current() {
     let made = [
         ("config/hotspare.schema.json", hotspare::config::schema(), "schema"),
         ("docs/configuration.md", hotspare::config::reference(), "reference"),
+        ("config/everything.toml", hotspare::config::example(), "example"),
     ];
     for (file, made, what) in made {
         let kept = std::fs::read_to_string(folder(file)).unwrap_or_default();

@@ -94,7 +94,7 @@ pub enum Command {
     Release(MemberArgs),
     /// Rehearse a fault on a healthy pair, and report what clients saw.
     Drill(DrillArgs),
-    /// What a configuration can hold: its JSON Schema, or the reference page.
+    /// What a configuration can hold: its JSON Schema, the reference page, a file with every key.
     Config(ConfigDumpArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  hotspare completions bash > /etc/bash_completion.d/hotspare")]
@@ -320,6 +320,8 @@ pub enum ConfigDump {
     Schema,
     /// Every key with type, default and reason, as Markdown.
     Reference,
+    /// A file with every key in it, most of them commented out.
+    Example,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -17,6 +17,7 @@ pub fn config(args: &ConfigDumpArgs) -> Result<(), Failure> {
     let text = match args.what {
         ConfigDump::Schema => config::schema(),
         ConfigDump::Reference => config::reference(),
+        ConfigDump::Example => config::example(),
     };
     Ok(out().write_all(text.as_bytes())?)
 }

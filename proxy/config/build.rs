@@ -202,10 +202,12 @@ impl<'r> Builder<'r> {
             return;
         }
         let other = self.member_tokens.iter().find(|(_, others)| others.overlap(tokens)).map(|(at, _)| at.clone());
-        if let Some(other) = other {
+        let key = if self.report.has(&format!("{at}.token_file")) { "token_file" } else { "token_env" };
+        let key = format!("{at}.{key}");
+        // The same file named twice was reported by name already.
+        if let Some(other) = other.filter(|_| !self.report.is_bad(&key)) {
             let found = format!("the same token as {other}");
-            let key = if self.report.has(&format!("{at}.token_file")) { "token_file" } else { "token_env" };
-            self.report.problem(&format!("{at}.{key}"), "a token of its own for each member", found, None);
+            self.report.problem(&key, "a token of its own for each member", found, None);
         }
         self.member_tokens.push((at.to_owned(), tokens.clone()));
     }

@@ -103,3 +103,71 @@ fn member_change(old: &Instance, new: &Instance, index: usize) -> Option<Change>
     let same_place = old.name == new.name && old.address == new.address && old.launcher.is_same_place(&new.launcher);
     Some(if same_place { Change::Tokens(index) } else { Change::Member(index) })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Secrets, Tokens};
+
+    const FILE: &str = include_str!("../../config/two-boxes.toml");
+
+    fn config(text: &str) -> Config {
+        let config = Config::parse("test.toml", text, Path::new("."), Secrets::Skip);
+        config.unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    /// What changes when `from` becomes `to` in the file.
+    fn edit(from: &str, to: &str) -> Difference {
+        assert!(FILE.contains(from), "{from} is not in the file");
+        Difference::between(&config(FILE), &config(&FILE.replacen(from, to, 1)))
+    }
+
+    fn changed(changes: &[Change]) -> Difference {
+        let name = config(FILE).instances[0].name.clone();
+        Difference { changed: vec![(name, changes.to_vec())], ..Difference::default() }
+    }
+
+    #[test]
+    fn the_same_meaning_is_no_difference() {
+        assert!(edit("# Over a network", "# On a network").is_empty());
+        assert!(edit("ttl = \"3s\"", "ttl = \"3000ms\"").is_empty());
+        assert!(edit("prefer = \"a\"\n", "").is_empty());
+    }
+
+    #[test]
+    fn each_change_is_named_and_nothing_else() {
+        for (from, to, change) in [
+            ("0.0.0.0:4001", "0.0.0.0:4002", Change::Listeners),
+            ("10.0.0.11:1880", "10.0.0.13:1880", Change::Member(0)),
+            ("http://10.0.0.12:2880", "http://10.0.0.12:2881", Change::Member(1)),
+            ("prefer = \"a\"", "prefer = \"b\"", Change::Prefer),
+            ("hang_after = \"10s\"", "hang_after = \"11s\"", Change::Health),
+            ("ttl = \"3s\"", "ttl = \"4s\"", Change::Lease),
+            ("[instance.lease]", "[instance.timeouts]\npark = \"1s\"\n[instance.lease]", Change::Timeouts),
+            ("[instance.lease]", "[instance.limits]\nparked = 1\n[instance.lease]", Change::Limits),
+            ("[instance.lease]", "[instance.failover]\nmax_per_hour = 1\n[instance.lease]", Change::Failover),
+            ("[instance.lease]", "[instance.drill]\nevery = \"7d\"\n[instance.lease]", Change::Drill),
+        ] {
+            assert_eq!(edit(from, to), changed(&[change]), "{from} -> {to}");
+        }
+        assert_eq!(edit("listen = \"10.0.0.1:9481\"", "listen = \"10.0.0.2:9481\"").global, ["links"]);
+    }
+
+    #[test]
+    fn a_new_name_is_another_instance() {
+        let difference = edit("name = \"line-1\"", "name = \"line-2\"");
+        assert_eq!((difference.added.len(), difference.removed.len(), difference.changed.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn new_tokens_alone_are_told_apart_from_a_new_member() {
+        let old = config(FILE);
+        let mut new = old.clone();
+        if let crate::config::Launcher::Hotspare { tokens, .. } = &mut new.instances[0].members[1].launcher {
+            *tokens = Tokens::one(hotspare_protocol::Secret::new("another-token-of-b"));
+        }
+        assert_eq!(Difference::between(&old, &new), changed(&[Change::Tokens(1)]));
+    }
+}

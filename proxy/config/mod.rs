@@ -13,6 +13,7 @@ mod build;
 mod check;
 mod decide;
 mod diff;
+mod example;
 mod file;
 mod key;
 mod problem;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use hotspare_protocol::Secret;
 
 pub use diff::{Change, Difference};
+pub use example::example;
 pub use file::{
     CheckKind, DrillFault, EventKind, Failover, Isolated, Lease, Limits, Log, LogFormat, Protocol, ProxyHeader, Role,
     Timeouts,

@@ -1,7 +1,7 @@
 //! From TOML to the tables of `file`: types, bounds, defaults, unknown keys.
 //!
-//! Owns how a table is read from its description in `key`. A bad value is reported and, where the key has
-//! a default, stands aside for it, so that the rest of the file is still checked; the file as a whole is
+//! Owns how a table is read from its description in `key`. A bad value is reported and, where the key may be
+//! absent, taken for absent, so that the rest of the file is still checked; the file as a whole is
 //! refused all the same. Values are held against one another in `check`, not here.
 
 use std::ops::Deref;
@@ -94,7 +94,7 @@ pub(super) fn read_key<T: Field>(report: &mut Report, path: &str, table: &DeTabl
     };
     match T::read(report, &path, value).filter(|read| in_range(report, &path, read, value, key)) {
         Some(value) => Some(value),
-        None if key.default.is_some() => default(report),
+        None if !key.required => default(report),
         None => None,
     }
 }
@@ -119,7 +119,7 @@ pub(super) fn place_keys(report: &mut Report, path: &str, table: &DeTable<'_>, k
 
 /// A mismatch for a word that should have been one of `words`.
 pub(super) fn near(word: &str, words: &[&str]) -> Mismatch {
-    Mismatch { expected: Some(words_or(words)), help: suggest(word, words) }
+    Mismatch { expected: Some(words_or(words)), found: None, help: suggest(word, words) }
 }
 
 fn in_range<T: Field>(report: &mut Report, path: &str, read: &T, value: &Spanned<DeValue<'_>>, key: &Key) -> bool {
@@ -143,7 +143,7 @@ fn suggest(word: &str, words: &[&str]) -> Option<String> {
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(&folded, &candidate.replace('-', "_")), *candidate))
         .min()
-        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
+        .filter(|(distance, candidate)| *distance <= (candidate.len().max(word.len()) / 3).max(1))
         .map(|(_, candidate)| format!("did you mean {candidate}?"))
 }
 
@@ -201,9 +201,9 @@ impl<T: Scalar> Field for T {
         let raw = raw(value.get_ref());
         match T::parse(raw) {
             Ok(value) => Some(value),
-            Err(Mismatch { expected, help }) => {
+            Err(Mismatch { expected, found, help }) => {
                 let expected = expected.unwrap_or_else(|| <T as Scalar>::kind().words());
-                report.problem(path, expected, raw.to_string(), help);
+                report.problem(path, expected, found.map_or_else(|| raw.to_string(), str::to_owned), help);
                 None
             }
         }

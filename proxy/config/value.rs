@@ -39,6 +39,8 @@ pub(super) enum Raw<'a> {
 pub(super) struct Mismatch {
     /// More exact words than those of the kind, where there are any.
     pub(super) expected: Option<String>,
+    /// What stands there, where the value itself must not be shown.
+    pub(super) found: Option<&'static str>,
     /// What to write instead.
     pub(super) help: Option<String>,
 }
@@ -66,11 +68,11 @@ pub struct OrOff<T>(pub Option<T>);
 
 impl Mismatch {
     pub(super) fn plain() -> Self {
-        Mismatch { expected: None, help: None }
+        Mismatch { expected: None, found: None, help: None }
     }
 
     pub(super) fn help(help: impl Into<String>) -> Self {
-        Mismatch { expected: None, help: Some(help.into()) }
+        Mismatch { expected: None, found: None, help: Some(help.into()) }
     }
 }
 

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotspare_decide::message::{LauncherSettings, OnIsolated, Peer};
-use hotspare_decide::{
-    Damping, Deadlines, Fencing, HealthSettings, LeaseSettings, Member, OnUnreachable, PerMember, Settings,
-};
+use hotspare_decide::Member;
+use hotspare_decide::message::Peer;
 use hotspare_protocol::peer_secret;
 
-use crate::config::{CheckKind, Config, Instance, Isolated, Launcher};
+use crate::config::{CheckKind, Config, Instance, Launcher};
 use crate::driver::shell::{self, DriverHandle};
 use crate::driver::{Driver, FlowFuse, FlowFuseSettings, NodeRed, NodeRedSettings, Plain, ServeProbe};
 use crate::engine::{Handle, InstanceSpec, MemberSpec};
@@ -20,9 +18,6 @@ use crate::probe::{ActiveMark, Checked};
 /// our launcher well below the second, and a look is a few small requests.
 const LOOKS_PER_INTERVAL: u32 = 5;
 const SLOWEST_LOOK: Duration = Duration::from_secs(1);
-/// How often a fence order that was not answered is repeated.
-const FENCE_RETRY: Duration = Duration::from_secs(1);
-
 /// The instance as the engine takes it, and the checks of its members. Starts the drivers' tasks.
 pub(super) fn instance(
     index: usize,
@@ -55,16 +50,8 @@ pub(super) fn instance(
     });
     let made = InstanceSpec {
         name: instance.name.as_str().to_owned(),
-        settings: settings(instance),
-        launcher: LauncherSettings {
-            lease: lease(instance),
-            hang_after: instance.health.hang_after,
-            on_isolated: match instance.lease.on_isolated {
-                Isolated::Stop => OnIsolated::Stop,
-                Isolated::Run => OnIsolated::Run,
-            },
-            boot_deadline: instance.timeouts.boot,
-        },
+        settings: instance.decide_settings(),
+        launcher: instance.launcher_settings(),
         members,
     };
     (made, checks)
@@ -100,58 +87,6 @@ fn peer(instance: &Instance, member: Member) -> Option<Peer> {
         url: url.uri().to_string(),
         secret: secret.expose().to_owned(),
     })
-}
-
-fn lease(instance: &Instance) -> LeaseSettings {
-    let lease = &instance.lease;
-    LeaseSettings {
-        heartbeat: lease.heartbeat,
-        ttl: lease.ttl,
-        drift_ppm: lease.drift.ppm,
-        kill_budget: lease.kill_budget,
-        promise: lease.promise,
-        stop_lead: lease.stop_lead,
-    }
-}
-
-/// How to decide for an instance.
-fn settings(instance: &Instance) -> Settings {
-    let (health, timeouts, failover) = (&instance.health, &instance.timeouts, &instance.failover);
-    let fencing = |member: usize| match &instance.members[member].launcher {
-        Launcher::Hotspare { .. } => Fencing::Leased,
-        Launcher::FlowFuse { unreachable, .. } | Launcher::NodeRed { unreachable, .. } => {
-            Fencing::Confirmed(unreachable.after.map_or(OnUnreachable::Wait, OnUnreachable::After))
-        }
-        Launcher::Plain => Fencing::Plain,
-    };
-    Settings {
-        fencing: PerMember::new(fencing(0), fencing(1)),
-        lease: lease(instance),
-        health: HealthSettings {
-            checks: health.checks.len(),
-            rise: health.rise,
-            fall: health.fall,
-            start_grace: health.start_grace,
-        },
-        deadlines: Deadlines {
-            start: timeouts.start,
-            stop_grace: timeouts.stop,
-            fence_retry: FENCE_RETRY,
-            drain: timeouts.drain,
-            verify: timeouts.verify,
-            restart: timeouts.restart,
-            start_grace: failover.wait_for_preferred,
-            ..Deadlines::default()
-        },
-        damping: Damping {
-            hold_down: failover.hold_down,
-            hold_down_max: failover.hold_down_max,
-            max_per_hour: failover.max_per_hour,
-        },
-        prefer: if instance.prefer == 1 { Member::B } else { Member::A },
-        auto_failback: failover.auto_failback.0,
-        promote_stale: failover.promote_stale,
-    }
 }
 
 /// Stands for the launcher where there is none of ours.

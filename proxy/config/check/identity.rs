@@ -6,6 +6,7 @@ use std::hash::Hash;
 use std::net::SocketAddr;
 
 use crate::config::file::File;
+use crate::config::key::words_or;
 use crate::config::report::Report;
 use crate::config::value::Name;
 
@@ -68,7 +69,7 @@ fn counts(report: &mut Report, file: &File) {
             report.problem(
                 &key,
                 "two [[instance.member]]: the active and its spare",
-                instance.member.len().to_string(),
+                format!("{} of them", instance.member.len()),
                 None,
             );
         }
@@ -91,8 +92,8 @@ fn references(report: &mut Report, file: &File) {
             continue;
         };
         if instance.member.len() == 2 && instance.member.iter().all(|member| member.name != *prefer) {
-            let names: Vec<String> = instance.member.iter().map(|member| member.name.to_string()).collect();
-            report.problem(&format!("{}.prefer", instance.at), names.join(" or "), prefer.to_string(), None);
+            let names: Vec<&str> = instance.member.iter().map(|member| member.name.as_str()).collect();
+            report.problem(&format!("{}.prefer", instance.at), words_or(&names), format!("\"{prefer}\""), None);
         }
     }
     for hook in &file.hook {

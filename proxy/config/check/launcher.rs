@@ -129,18 +129,18 @@ fn store(report: &mut Report, file: &File) {
             report.problem(&key, format!("store.kind = \"{kind}\" with it"), format!("kind \"{}\"", store.kind), None);
         }
     }
-    match &store.etcd {
-        None if store.kind == StoreKind::Etcd && !report.is_bad_inside("store.etcd") => {
+    let Some(etcd) = &store.etcd else {
+        if store.kind == StoreKind::Etcd && !report.is_bad_inside("store.etcd") {
             let help = Some("endpoints = [\"http://10.0.0.21:2379\"]".to_owned());
             report.problem("store.etcd", "[store.etcd] with endpoints", "nothing: the table is missing", help);
         }
-        Some(etcd) if etcd.endpoints.is_empty() && !report.is_bad_inside("store.etcd.endpoints") => {
-            report.problem("store.etcd.endpoints", "at least one URL", "none", None);
-        }
-        Some(etcd) if etcd.user.is_some() != etcd.password_file.is_some() => {
-            report.problem("store.etcd.user", "user and password_file together", "one of them", None);
-        }
-        _ => {}
+        return;
+    };
+    if etcd.endpoints.is_empty() && !report.is_bad_inside("store.etcd.endpoints") {
+        report.problem("store.etcd.endpoints", "at least one URL", "none", None);
+    }
+    if etcd.user.is_some() != etcd.password_file.is_some() {
+        report.problem("store.etcd.user", "user and password_file together", "one of them", None);
     }
 }
 

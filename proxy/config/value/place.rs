@@ -112,12 +112,15 @@ impl Scalar for Url {
         let Raw::Text(text) = raw else {
             return Err(Mismatch::plain());
         };
-        let uri: Uri = text.parse().map_err(|_| Mismatch::plain())?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(Mismatch::help(format!("begin with http:// or https://, as in \"http://{text}\"")));
+        if text.contains('@') {
+            let help = Some("a URL holds no user or password: use token_file".to_owned());
+            return Err(Mismatch { expected: None, found: Some("a URL with user or password (not shown)"), help });
         }
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(Mismatch::help("no user or password in a URL: use token_file"));
+        let uri: Uri = text.parse().map_err(|_| Mismatch::plain())?;
+        match uri.scheme_str() {
+            Some("http" | "https") => {}
+            Some(_) => return Err(Mismatch::help("it begins with http:// or https://")),
+            None => return Err(Mismatch::help(format!("it begins with http://, as in \"http://{text}\""))),
         }
         if uri.query().is_some() || uri.host().is_none_or(str::is_empty) {
             return Err(Mismatch::plain());
