@@ -36,8 +36,14 @@ impl Shell {
 
     fn carry_out(&mut self, effect: GuardEffect) {
         match effect {
-            GuardEffect::Spawn { process, after } if after.is_zero() => self.spawn(process),
-            GuardEffect::Spawn { process, after } => self.later(after, Input::SpawnDue { process }),
+            GuardEffect::Spawn { process, after } => {
+                self.pending_spawn = Some(process);
+                if after.is_zero() {
+                    self.spawn_if_due(process);
+                } else {
+                    self.later(after, Input::SpawnDue { process });
+                }
+            }
             GuardEffect::Kill { process, cause } => self.kill(process, cause),
             GuardEffect::SetLease { process, end, .. } => {
                 if let Some((beat, left_ms)) = self.lease_left(end) {
@@ -74,7 +80,12 @@ impl Shell {
         }
     }
 
-    pub(crate) fn spawn(&mut self, process: u64) {
+    /// Starts process `process`, unless another has taken its place or it is to stay down.
+    pub(crate) fn spawn_if_due(&mut self, process: u64) {
+        if self.pending_spawn != Some(process) {
+            return;
+        }
+        self.pending_spawn = None;
         let safe = std::mem::take(&mut self.safe_next);
         let close = self.args.node_close_timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         let environment = module::environment(&self.module, &self.args.name, close, safe);
@@ -110,8 +121,9 @@ impl Shell {
 
     fn kill(&mut self, process: u64, cause: ExitCause) {
         let Some(current) = self.current.as_ref().filter(|current| current.run == process) else { return };
-        if cause == ExitCause::Requested {
-            // Its flows are stopped: it may take the time to save its context.
+        let runs_nothing = Shell::runs_nothing(&self.guard.status(now()));
+        if cause == ExitCause::Requested && runs_nothing {
+            // It may take the time to save its context.
             current.red.terminate();
             self.later(EXITS_WITHIN, Input::KillDue { process });
         } else {

@@ -30,6 +30,9 @@ use crate::resources::Samples;
 use crate::undertaker::Undertaker;
 use crate::waiting::{Goal, Outcome, Waiting};
 
+/// How long the links may take to send what waits when the launcher ends.
+const LINKS_CLOSE_WITHIN: Duration = Duration::from_millis(500);
+
 /// Something for the shell to do or to hear.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -145,6 +148,8 @@ pub(crate) struct Shell {
     pub(crate) next_promise: u64,
     pub(crate) asking: Arc<tokio::sync::Semaphore>,
     pub(crate) waiting: Waiting,
+    /// The process that is to be started at once or after its back-off.
+    pub(crate) pending_spawn: Option<u64>,
     pub(crate) safe_next: bool,
     pub(crate) down_by_request: bool,
     pub(crate) last_ending: Option<String>,
@@ -191,6 +196,7 @@ impl Shell {
             next_promise: 0,
             asking: Arc::new(tokio::sync::Semaphore::new(4)),
             waiting: Waiting::default(),
+            pending_spawn: None,
             safe_next: false,
             down_by_request: false,
             last_ending: None,
@@ -236,7 +242,23 @@ impl Shell {
             }
         }
         self.carry_out_effects();
+        self.close_links(&mut inputs).await;
         self.undertaker.dismiss();
+    }
+
+    /// Lets the links send what waits, such as the exit receipt, and close.
+    async fn close_links(&mut self, inputs: &mut Receiver<Input>) {
+        let mut open = self.outboxes.iter_mut().filter_map(Option::take).count();
+        let closed = async {
+            while open > 0 {
+                match inputs.recv().await {
+                    Some(Input::LinkDown { .. }) => open -= 1,
+                    Some(_) => {}
+                    None => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINKS_CLOSE_WITHIN, closed).await;
     }
 
     /// Word from or about a process.
@@ -316,8 +338,11 @@ impl Shell {
         // Up, and able to say whether a start would work: with a port that answers and flows that are loaded.
         let tells = booted && changed && (status.ready.is_none() || !status.missing_types.is_empty());
         current.status = Some(status);
-        let lag = ModuleEvent::Lag { ms: u64::from(lag_ms) };
-        self.guard.handle(now(), GuardInput::Module { process: run, event: lag });
+        // While Node-RED loads its palette its event loop may stand still for long: the boot has its own deadline.
+        if booted {
+            let lag = ModuleEvent::Lag { ms: u64::from(lag_ms) };
+            self.guard.handle(now(), GuardInput::Module { process: run, event: lag });
+        }
         if tells {
             self.guard.handle(now(), GuardInput::Module { process: run, event: ready });
         }
@@ -354,7 +379,7 @@ impl Shell {
                 self.guard.handle(now, GuardInput::PromiseAsked { request: self.next_promise, ask });
             }
             Input::PromiseAnswered { answer } => self.guard.handle(now, GuardInput::PromiseAnswered { answer }),
-            Input::SpawnDue { process } => self.spawn(process),
+            Input::SpawnDue { process } => self.spawn_if_due(process),
             Input::KillDue { process } => {
                 if let Some(current) = self.current.as_ref().filter(|c| c.run == process) {
                     current.red.kill();
@@ -393,6 +418,7 @@ impl Shell {
             }
             Command::StopProcess => {
                 self.down_by_request = true;
+                self.pending_spawn = None;
                 if status.tenure.is_some() {
                     self.guard.handle(now, GuardInput::ManualFence { epoch: None, grace: self.args.stop_grace });
                     Goal::FencedThenDown
