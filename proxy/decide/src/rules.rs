@@ -1,0 +1,105 @@
+//! The safety rules by name, so that each can be shown to be needed.
+//!
+//! In every build that ships, all rules hold: [`Rules::holds`] is a constant `true`. With the feature `mutants`,
+//! which only the simulation's tests switch on, one rule at a time can be broken; the simulation must notice.
+
+/// One safety rule of the guard or the decider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// Guard: a lease counts from when its heartbeat was sent, not from when the answer came.
+    CountFromSending,
+    /// Guard: an epoch that is not above the highest known one is refused.
+    StaleEpochRefused,
+    /// Guard: a fence is confirmed when the flows have stopped, not when the stop was asked for.
+    FencedMeansStopped,
+    /// Guard: a promise to the peer forbids every start.
+    PromiseForbidsStart,
+    /// Guard: after boot nothing is started for the longest promise.
+    QuarantineAfterBoot,
+    /// Guard: one that hears a controller gives no promise, or a member cut off would never be replaced.
+    HearingDeclines,
+    /// Guard: a start is durable before the flows run.
+    StartIsDurable,
+    /// Guard: what still runs at the end of the lease is killed.
+    KillAtEnd,
+    /// Guard: only a grant of its own tenure renews it.
+    RenewOwnTenure,
+    /// Guard: a start whose lease has ended on the way is refused.
+    LateStartRefused,
+    /// Guard: a promise answers the question of the present tenure only.
+    PromiseOfThisTenure,
+    /// Guard: an active gives no promise.
+    ActivePromisesNothing,
+    /// Decider: without another proof, the lease must have ended.
+    WaitForLease,
+    /// Decider: the wait includes the drift of the clocks.
+    WaitForDrift,
+    /// Decider: the wait includes the kill budget.
+    WaitForKill,
+    /// Decider: a heartbeat proves the end of those epochs only that its launcher has used up.
+    HeartbeatEpochChecked,
+    /// Decider: a receipt proves the end of the epochs it speaks for only.
+    ReceiptEpochChecked,
+    /// Decider: a confirmed fence proves the end of the epochs it speaks for only.
+    FencedEpochChecked,
+    /// Decider: an epoch is durable before its start is ordered.
+    EpochIsDurable,
+    /// Decider: after a restart, a grant may have gone out a moment before.
+    LeaseSurvivesRestart,
+    /// Decider: every grant moves the time to wait for.
+    GrantIsCounted,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Rule; 21] = [
+        Rule::CountFromSending,
+        Rule::StaleEpochRefused,
+        Rule::FencedMeansStopped,
+        Rule::PromiseForbidsStart,
+        Rule::QuarantineAfterBoot,
+        Rule::HearingDeclines,
+        Rule::StartIsDurable,
+        Rule::KillAtEnd,
+        Rule::RenewOwnTenure,
+        Rule::LateStartRefused,
+        Rule::PromiseOfThisTenure,
+        Rule::ActivePromisesNothing,
+        Rule::WaitForLease,
+        Rule::WaitForDrift,
+        Rule::WaitForKill,
+        Rule::HeartbeatEpochChecked,
+        Rule::ReceiptEpochChecked,
+        Rule::FencedEpochChecked,
+        Rule::EpochIsDurable,
+        Rule::LeaseSurvivesRestart,
+        Rule::GrantIsCounted,
+    ];
+}
+
+/// Which rules hold: all, unless a test broke one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rules {
+    #[cfg(feature = "mutants")]
+    broken: Option<Rule>,
+}
+
+impl Rules {
+    /// Whether this rule holds.
+    #[cfg(not(feature = "mutants"))]
+    pub(crate) const fn holds(self, _rule: Rule) -> bool {
+        true
+    }
+
+    /// Whether this rule holds.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn holds(self, rule: Rule) -> bool {
+        self.broken != Some(rule)
+    }
+
+    /// Breaks one rule.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn breaking(rule: Rule) -> Self {
+        Rules { broken: Some(rule) }
+    }
+}
