@@ -128,8 +128,9 @@ pub(crate) fn main() -> ExitCode {
     }
     let body = encode_up(&ward.receipt);
     let told = thread::scope(|scope| {
-        let tries: Vec<_> = address.controllers.iter().map(|url| scope.spawn(|| tell(url, &address, &body))).collect();
-        tries.into_iter().map(|t| t.join().unwrap_or(false)).fold(true, |all, told| all && told)
+        let tries = address.controllers.iter().map(|url| scope.spawn(|| tell(url, &address, &body)));
+        let tries: Vec<_> = tries.collect(); // all at once, not one after the other
+        tries.into_iter().all(|told| told.join().unwrap_or(false))
     });
     if told { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -35,7 +35,7 @@ pub(super) async fn get(admin: &Admin, path: &str, query: &str) -> Reply {
     }
     let view = match admin.view().await {
         Ok(view) => view,
-        Err(gone) => return gone,
+        Err(gone) => return gone.into(),
     };
     match path {
         "/flowforge/info" => info(admin, &view),
@@ -129,7 +129,7 @@ pub(super) async fn command(admin: &Admin, body: &[u8]) -> Reply {
         "start" => {
             let view = match admin.view().await {
                 Ok(view) => view,
-                Err(gone) => return gone,
+                Err(gone) => return gone.into(),
             };
             if view.pid.is_some() {
                 return refuse(StatusCode::CONFLICT, "Already running");

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{Admin, Reply, refuse, reply};
+use super::{Admin, Refusal, Reply, refuse, reply};
 use crate::shell::{Command, Input, View};
 
 /// How long flows may take to start.
@@ -24,7 +24,7 @@ const MAX_GRACE_MS: u64 = 600_000;
 pub(super) async fn status(admin: &Admin) -> Reply {
     match admin.view().await {
         Ok(view) => reply(StatusCode::OK, &describe(admin, &view)),
-        Err(gone) => gone,
+        Err(gone) => gone.into(),
     }
 }
 
@@ -56,7 +56,7 @@ struct Start {
 pub(super) async fn start(admin: &Admin, body: &[u8]) -> Reply {
     let Start { epoch } = match read(body) {
         Ok(start) => start,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into(),
     };
     if admin.view().await.is_ok_and(|view| !view.links.is_empty()) {
         return refuse(StatusCode::CONFLICT, "this launcher has a controller: ask that for a switchover");
@@ -75,7 +75,7 @@ struct Fence {
 pub(super) async fn fence(admin: &Admin, body: &[u8]) -> Reply {
     let Fence { epoch, grace_ms } = match read(body) {
         Ok(fence) => fence,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into(),
     };
     let grace = Duration::from_millis(grace_ms.unwrap_or(DEFAULT_GRACE_MS).min(MAX_GRACE_MS));
     done(admin, Command::Fence { epoch: epoch.map(Epoch), grace }, grace + KILL_LIMIT).await
@@ -85,7 +85,7 @@ pub(super) async fn fence(admin: &Admin, body: &[u8]) -> Reply {
 pub(super) async fn promise(admin: &Admin, body: &[u8]) -> Reply {
     let ask: PromiseAsk = match read(body) {
         Ok(ask) => ask,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into(),
     };
     let (answer, verdict) = oneshot::channel();
     if admin.inputs.send(Input::PromiseAsked { ask, answer }).await.is_err() {
@@ -101,12 +101,12 @@ async fn done(admin: &Admin, command: Command, limit: Duration) -> Reply {
     match admin.command(command, limit).await {
         Ok(()) => match admin.view().await {
             Ok(view) => reply(StatusCode::OK, &view.status),
-            Err(gone) => gone,
+            Err(gone) => gone.into(),
         },
         Err(why) => refuse(StatusCode::CONFLICT, &why),
     }
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Reply> {
-    serde_json::from_slice(body).map_err(|error| refuse(StatusCode::BAD_REQUEST, &format!("not understood: {error}")))
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("not understood: {error}")))
 }

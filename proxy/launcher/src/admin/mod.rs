@@ -87,7 +87,7 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> Reply {
     let path = request.uri().path().to_owned();
     if let Err(refusal) = admit(admin, from, &request, &path) {
-        return refusal;
+        return refusal.into();
     }
     let query = request.uri().query().unwrap_or_default().to_owned();
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
@@ -114,10 +114,10 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
 }
 
 /// Whether this request may be answered at all.
-fn admit(admin: &Admin, from: SocketAddr, request: &Request<Incoming>, path: &str) -> Result<(), Reply> {
+fn admit(admin: &Admin, from: SocketAddr, request: &Request<Incoming>, path: &str) -> Result<(), Refusal> {
     // A page in a browser on this machine must not command it: browsers say where a request comes from.
     if request.headers().contains_key(ORIGIN) {
-        return Err(refuse(StatusCode::FORBIDDEN, "not for browsers"));
+        return Err(Refusal(StatusCode::FORBIDDEN, "not for browsers".to_owned()));
     }
     let bearer = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
     let shows = |secret: Option<&Secret>| match (bearer, secret) {
@@ -130,14 +130,14 @@ fn admit(admin: &Admin, from: SocketAddr, request: &Request<Incoming>, path: &st
     } else {
         from.ip().to_canonical().is_loopback() || shows(admin.token.as_ref())
     };
-    if may { Ok(()) } else { Err(refuse(StatusCode::UNAUTHORIZED, "a valid bearer token is needed")) }
+    if may { Ok(()) } else { Err(Refusal(StatusCode::UNAUTHORIZED, "a valid bearer token is needed".to_owned())) }
 }
 
 impl Admin {
     /// What is so now; an error is a launcher that is about to end.
-    async fn view(&self) -> Result<View, Reply> {
+    async fn view(&self) -> Result<View, Refusal> {
         let (answer, view) = oneshot::channel();
-        let gone = || refuse(StatusCode::SERVICE_UNAVAILABLE, "the launcher is ending");
+        let gone = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "the launcher is ending".to_owned());
         self.inputs.send(Input::Look { answer }).await.map_err(|_| gone())?;
         view.await.map_err(|_| gone())
     }
@@ -151,6 +151,15 @@ impl Admin {
             Ok(outcome) => outcome.unwrap_or(Err(gone)),
             Err(_) => Err(format!("not done within {} s", limit.as_secs())),
         }
+    }
+}
+
+/// Why a request is not answered as asked.
+struct Refusal(StatusCode, String);
+
+impl From<Refusal> for Reply {
+    fn from(Refusal(status, why): Refusal) -> Self {
+        refuse(status, &why)
     }
 }
 

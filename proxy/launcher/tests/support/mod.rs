@@ -1,6 +1,8 @@
 //! What the tests with real Node-RED share: where it is installed, a scratch folder with flows, waiting, plain HTTP.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
+pub mod launcher;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -162,4 +164,16 @@ fn unchunk(head: &str, body: &str) -> String {
         rest = &after[size + 2..];
     }
     out
+}
+
+/// How many live processes a process group has.
+pub fn group_size(group: i32) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut fields = fields.split_whitespace();
+        let (state, group) = (fields.next()?, fields.nth(1)?.parse::<i32>().ok()?);
+        (state != "Z").then_some(group)
+    });
+    processes.filter(|g| *g == group).count()
 }
