@@ -38,7 +38,7 @@ fn proxy(args: &ConfigArgs) -> ExitCode {
     match cli::load(args) {
         Ok(config) => {
             cli::log_to_stderr(&config.log);
-            run::run(config)
+            run::run(config, &args.config)
         }
         Err(failure) => cli::exit(Err(failure)),
     }

@@ -4,14 +4,15 @@
 //! Owns the data path's instances and listeners, and the members' resolved addresses. A member whose name
 //! does not resolve yet gets no traffic: its clients are parked, as for any member that cannot serve.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use hotspare_datapath::{
-    CloseReason, Config as DataConfig, DataPath, Drain, Error, InstanceId, InstanceSpec, Limits, ListenerSpec,
-    Protocol, Route as DataRoute, Signal, SignalKind, Timeouts,
+    CloseReason, Config as DataConfig, DataPath, Drain, Error, InstanceId, InstanceSpec, Limits, Listener,
+    ListenerSpec, Protocol, Route as DataRoute, Signal, SignalKind, Timeouts,
 };
 use hotspare_decide::{ConnectTrouble, Member, Route};
 
@@ -28,11 +29,13 @@ const SPREAD: Duration = Duration::from_millis(500);
 /// The data path with what the engine needs around it.
 pub struct Traffic {
     path: DataPath,
-    instances: Vec<Mutex<Served>>,
+    instances: RwLock<HashMap<u32, Arc<Mutex<Served>>>>,
 }
 
 struct Served {
-    listeners: Vec<ListenerStatus>,
+    spec: config::Instance,
+    /// In the order of the configuration.
+    listeners: Vec<(Listener, ListenerStatus)>,
     /// Per member, the address for each listener; `None` until its name has been resolved.
     addresses: [Option<Vec<SocketAddr>>; 2],
     route: Route,
@@ -42,14 +45,14 @@ struct Served {
 }
 
 impl Traffic {
-    /// Binds every listener of `config`; nothing is accepted into an instance before it has a route.
+    /// Starts the data path; it serves nothing before [`Traffic::add`].
     ///
     /// # Errors
-    /// The first address that could not be had, with the system's words.
-    pub fn bind(config: &config::Config, engine: Handle, active: &[ActiveMark]) -> Result<Arc<Self>, Error> {
+    /// What the system refused.
+    pub fn start(proxy: &config::Proxy, engine: Handle) -> Result<Arc<Self>, Error> {
         let data = DataConfig {
-            threads: config.proxy.threads.unwrap_or(0),
-            max_connections: config.proxy.max_connections as usize,
+            threads: proxy.threads.unwrap_or(0),
+            max_connections: proxy.max_connections as usize,
             ..DataConfig::default()
         };
         let sink_engine = engine.clone();
@@ -64,11 +67,7 @@ impl Traffic {
             None => {}
         };
         let path = DataPath::start(data, Arc::new(sink))?;
-        let mut instances = Vec::new();
-        for (index, instance) in config.instances.iter().enumerate() {
-            instances.push(Mutex::new(serve(&path, index, instance, active[index].clone())?));
-        }
-        let traffic = Arc::new(Self { path, instances });
+        let traffic = Arc::new(Self { path, instances: RwLock::default() });
         let tell = Arc::downgrade(&traffic);
         std::thread::Builder::new()
             .name("drained".to_owned())
@@ -82,42 +81,159 @@ impl Traffic {
         Ok(traffic)
     }
 
-    /// Looks the members' names up, again and again; returns when it is dropped.
-    pub async fn resolve(self: Arc<Self>, config: Arc<config::Config>) {
+    /// Binds the listeners of an instance. Its clients are parked until it has a route.
+    ///
+    /// # Errors
+    /// The first address that could not be had, with the system's words; then nothing of the instance is left.
+    pub fn add(&self, number: u32, spec: &config::Instance, active: ActiveMark) -> Result<(), Error> {
+        let id = InstanceId(number);
+        let name = spec.name.as_str().to_owned();
+        self.path.add_instance(InstanceSpec { id, name, limits: limits(spec) })?;
+        let mut listeners = Vec::new();
+        for index in 0..spec.listeners.len() {
+            match self.listen(id, spec, index) {
+                Ok(listener) => listeners.push(listener),
+                Err(error) => {
+                    self.path.remove_instance(id)?;
+                    return Err(error);
+                }
+            }
+        }
+        let route = Route::Park { reason: hotspare_decide::ParkReason::Recovering };
+        let addresses = known_addresses(spec);
+        let served = Served { spec: spec.clone(), listeners, addresses, route, draining: None, active };
+        self.instances.write().expect("no holder panics").insert(number, Arc::new(Mutex::new(served)));
+        Ok(())
+    }
+
+    /// Ends an instance: its listeners are closed, its connections reset.
+    pub fn remove(&self, number: u32) {
+        self.instances.write().expect("no holder panics").remove(&number);
+        if let Err(error) = self.path.remove_instance(InstanceId(number)) {
+            tracing::error!(%error, "an instance could not be removed from the data path");
+        }
+    }
+
+    /// Takes over what a reload changed. Listeners that stay keep their connections.
+    ///
+    /// # Errors
+    /// The first new address that could not be had; then nothing has changed.
+    pub fn change(&self, number: u32, spec: &config::Instance) -> Result<(), Error> {
+        let Some(served) = self.served(number) else { return Ok(()) };
+        let mut served = lock(&served);
+        let id = InstanceId(number);
+        let mut old: Vec<_> = std::mem::take(&mut served.listeners).into_iter().map(Some).collect();
+        let same_times = served.spec.timeouts == spec.timeouts;
+        let mut listeners = Vec::new();
+        let mut fresh = Vec::new();
+        let mut failed = None;
+        for (index, listener) in spec.listeners.iter().enumerate() {
+            // A listener is kept where nothing that its connections depend on differs, its place in the list included.
+            let kept = served.spec.listeners.get(index).is_some_and(|before| before == listener) && same_times;
+            match kept.then(|| old[index].take()).flatten().map_or_else(|| self.listen(id, spec, index), Ok) {
+                Ok(made) => {
+                    fresh.extend((!kept).then_some(made.0));
+                    listeners.push(made);
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(error) = failed {
+            // What was kept so far goes back to its place, what was bound anew is closed again.
+            for (index, made) in listeners.into_iter().enumerate() {
+                if fresh.contains(&made.0) {
+                    let _ = self.path.remove_listener(made.0.id);
+                } else {
+                    old[index] = Some(made);
+                }
+            }
+            served.listeners = old.into_iter().flatten().collect();
+            return Err(error);
+        }
+        for (listener, _) in old.into_iter().flatten() {
+            self.path.remove_listener(listener.id)?;
+        }
+        served.listeners = listeners;
+        served.spec = spec.clone();
+        served.addresses = known_addresses(spec);
+        self.path.set_limits(id, limits(spec))?;
+        self.apply(number, &mut served, Drain::Keep);
+        Ok(())
+    }
+
+    fn listen(
+        &self,
+        instance: InstanceId,
+        spec: &config::Instance,
+        index: usize,
+    ) -> Result<(Listener, ListenerStatus), Error> {
+        let listener = &spec.listeners[index];
+        let timeouts = Timeouts {
+            connect: spec.timeouts.connect,
+            idle: spec.timeouts.idle.0.unwrap_or(Duration::MAX),
+            ..Timeouts::default()
+        };
+        let name = format!("{}/{}", spec.name.as_str(), listener.name.as_str());
+        let bound = self.path.add_listener(ListenerSpec {
+            instance,
+            name: name.clone(),
+            listen: listener.listen,
+            port_index: index,
+            protocol: match listener.protocol {
+                config::Protocol::Tcp => Protocol::Tcp,
+                config::Protocol::Http => Protocol::Http,
+            },
+            timeouts,
+            inherited: Vec::new(),
+        })?;
+        tracing::info!(listener = %name, address = %bound.addr, "listening");
+        let status = ListenerStatus { name: listener.name.as_str().to_owned(), address: bound.addr.to_string() };
+        Ok((bound, status))
+    }
+
+    /// Looks the members' names up, again and again.
+    pub async fn resolve(self: Arc<Self>) {
         loop {
-            for (index, instance) in config.instances.iter().enumerate() {
+            let specs: Vec<_> = {
+                let instances = self.instances.read().expect("no holder panics");
+                instances.iter().map(|(number, served)| (*number, lock(served).spec.clone())).collect()
+            };
+            for (number, spec) in specs {
                 for member in Member::BOTH {
-                    let spec = &instance.members[member.index()];
-                    let ports = instance.listeners.iter().map(|l| l.port.unwrap_or(spec.address.port));
-                    match lookup(&spec.address.host, ports).await {
-                        Ok(addresses) => self.resolved(index, member, addresses),
+                    let place = &spec.members[member.index()];
+                    if place.address.ip().is_some() {
+                        continue;
+                    }
+                    let ports = spec.listeners.iter().map(|l| l.port.unwrap_or(place.address.port));
+                    match lookup(&place.address.host, ports).await {
+                        Ok(addresses) => self.resolved(number, member, addresses),
                         Err(error) => {
-                            tracing::warn!(instance = %instance.name.as_str(), member = %spec.name.as_str(), %error, "name not resolved");
+                            let (instance, member) = (spec.name.as_str(), place.name.as_str());
+                            tracing::warn!(instance, member, %error, "a member's name could not be resolved");
                         }
                     }
                 }
-            }
-            let all_are_addresses = config.instances.iter().all(|i| i.members.iter().all(|m| m.address.ip().is_some()));
-            if all_are_addresses {
-                return;
             }
             tokio::time::sleep(RESOLVE_EVERY).await;
         }
     }
 
-    fn resolved(&self, index: usize, member: Member, addresses: Vec<SocketAddr>) {
-        let mut served = self.served(index);
+    fn resolved(&self, number: u32, member: Member, addresses: Vec<SocketAddr>) {
+        let Some(served) = self.served(number) else { return };
+        let mut served = lock(&served);
         if served.addresses[member.index()].as_ref() == Some(&addresses) {
             return;
         }
         served.addresses[member.index()] = Some(addresses);
         if matches!(served.route, Route::To { member: to, .. } if to == member) {
-            self.apply(index, &mut served, Drain::Keep);
+            self.apply(number, &mut served, Drain::Keep);
         }
     }
 
-    fn apply(&self, index: usize, served: &mut Served, drain: Drain) -> u64 {
-        let id = InstanceId(u32::try_from(index).expect("the engine numbers instances with u32"));
+    fn apply(&self, number: u32, served: &mut Served, drain: Drain) -> u64 {
         let route = match served.route {
             Route::Park { .. } => DataRoute::Park,
             Route::To { member, epoch } => match &served.addresses[member.index()] {
@@ -128,22 +244,22 @@ impl Traffic {
                 None => DataRoute::Park,
             },
         };
-        self.path.set_route(id, route, drain).unwrap_or_else(|error| {
+        self.path.set_route(InstanceId(number), route, drain).unwrap_or_else(|error| {
             tracing::error!(%error, "a route could not be set");
             0
         })
     }
 
     fn cleared(&self, signal: Signal, engine: &Handle) {
-        let index = signal.instance.0 as usize;
-        let drained = self.served(index).draining.take_if(|(_, version)| *version <= signal.version);
+        let Some(served) = self.served(signal.instance.0) else { return };
+        let drained = lock(&served).draining.take_if(|(_, version)| *version <= signal.version);
         if let Some((epoch, _)) = drained {
             engine.report_waiting(Input::Drained { instance: signal.instance.0, epoch });
         }
     }
 
-    fn served(&self, index: usize) -> std::sync::MutexGuard<'_, Served> {
-        self.instances[index].lock().expect("no holder of this lock panics")
+    fn served(&self, number: u32) -> Option<Arc<Mutex<Served>>> {
+        self.instances.read().expect("no holder panics").get(&number).cloned()
     }
 
     /// Stops accepting, lets what is open go on for `at_most`, then resets it. Blocks.
@@ -156,8 +272,8 @@ impl Traffic {
 
 impl Routes for Arc<Traffic> {
     fn set(&self, instance: u32, route: Route, drain: Option<Duration>) {
-        let index = instance as usize;
-        let mut served = self.served(index);
+        let Some(served) = self.served(instance) else { return };
+        let mut served = lock(&served);
         let mark = match route {
             Route::To { member, .. } => u8::try_from(member.index()).expect("there are two members") + 1,
             Route::Park { .. } => 0,
@@ -169,7 +285,7 @@ impl Routes for Arc<Traffic> {
             Some(Duration::ZERO) => Drain::Now,
             Some(grace) => Drain::After { grace, spread: SPREAD.min(grace / 4) },
         };
-        let version = self.apply(index, &mut served, drain);
+        let version = self.apply(instance, &mut served, drain);
         if let (Route::To { epoch, .. }, true) = (before, drain != Drain::Keep) {
             served.draining = Some((epoch.0, version));
         } else if let (Some((_, at)), true) = (served.draining.as_mut(), drain != Drain::Keep) {
@@ -191,7 +307,8 @@ impl Routes for Arc<Traffic> {
     }
 
     fn listeners(&self, instance: u32) -> Vec<ListenerStatus> {
-        self.served(instance as usize).listeners.clone()
+        let served = self.served(instance);
+        served.map_or_else(Vec::new, |served| lock(&served).listeners.iter().map(|(_, s)| s.clone()).collect())
     }
 }
 
@@ -204,45 +321,25 @@ fn trouble(kind: SignalKind) -> Option<ConnectTrouble> {
     }
 }
 
-fn serve(path: &DataPath, index: usize, instance: &config::Instance, active: ActiveMark) -> Result<Served, Error> {
-    let id = InstanceId(u32::try_from(index).expect("the configuration bounds the number of instances"));
-    let limits = Limits {
-        max_connections: instance.limits.connections as usize,
-        max_parked: instance.limits.parked as usize,
-        park_timeout: instance.timeouts.park,
-    };
-    path.add_instance(InstanceSpec { id, name: instance.name.as_str().to_owned(), limits })?;
-    let mut listeners = Vec::new();
-    for (port_index, listener) in instance.listeners.iter().enumerate() {
-        let timeouts = Timeouts {
-            connect: instance.timeouts.connect,
-            idle: instance.timeouts.idle.0.unwrap_or(Duration::MAX),
-            ..Timeouts::default()
-        };
-        let name = format!("{}/{}", instance.name.as_str(), listener.name.as_str());
-        let bound = path.add_listener(ListenerSpec {
-            instance: id,
-            name: name.clone(),
-            listen: listener.listen,
-            port_index,
-            protocol: match listener.protocol {
-                config::Protocol::Tcp => Protocol::Tcp,
-                config::Protocol::Http => Protocol::Http,
-            },
-            timeouts,
-            inherited: Vec::new(),
-        })?;
-        tracing::info!(listener = %name, address = %bound.addr, "listening");
-        let name = listener.name.as_str().to_owned();
-        listeners.push(ListenerStatus { name, address: bound.addr.to_string() });
+fn lock(served: &Mutex<Served>) -> MutexGuard<'_, Served> {
+    served.lock().expect("no holder of this lock panics")
+}
+
+fn limits(spec: &config::Instance) -> Limits {
+    Limits {
+        max_connections: spec.limits.connections as usize,
+        max_parked: spec.limits.parked as usize,
+        park_timeout: spec.timeouts.park,
     }
-    let addresses = [0, 1].map(|member| {
-        let address = &instance.members[member].address;
+}
+
+/// Per member the addresses for each listener, where the configuration names an address and no name.
+fn known_addresses(spec: &config::Instance) -> [Option<Vec<SocketAddr>>; 2] {
+    [0, 1].map(|member| {
+        let address = &spec.members[member].address;
         let ip = address.ip()?;
-        Some(instance.listeners.iter().map(|l| SocketAddr::new(ip, l.port.unwrap_or(address.port))).collect())
-    });
-    let route = Route::Park { reason: hotspare_decide::ParkReason::Recovering };
-    Ok(Served { listeners, addresses, route, draining: None, active })
+        Some(spec.listeners.iter().map(|l| SocketAddr::new(ip, l.port.unwrap_or(address.port))).collect())
+    })
 }
 
 async fn lookup(host: &str, ports: impl Iterator<Item = u16>) -> std::io::Result<Vec<SocketAddr>> {

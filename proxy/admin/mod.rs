@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
@@ -43,8 +44,8 @@ pub struct Admin {
     pub engine: Handle,
     /// The event log.
     pub events: EventLog,
-    /// Who may do what.
-    pub access: Access,
+    /// Who may do what; a reload replaces it.
+    pub access: Arc<ArcSwap<Access>>,
     /// Set when the process is about to stop: `/readyz` says so first.
     pub stopping: Arc<AtomicBool>,
 }
@@ -97,7 +98,7 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
         (_, ["v1", "instances", _, "failover" | "fence"]) => Role::Admin,
         _ => Role::Operate,
     };
-    let (by, role) = match admin.access.allows(request.headers(), from, needs) {
+    let (by, role) = match admin.access.load().allows(request.headers(), from, needs) {
         Ok(who) => who,
         Err(refused) => return text(refused.status(), refused.sentence()),
     };

@@ -1,7 +1,7 @@
-//! Between a driver and the engine: two tasks a member that make a driver look like a launcher's link.
+//! Between a driver and the engine: a task a member that make a driver look like a launcher's link.
 //!
-//! One looks at the member at a steady pace and reports what it saw as a heartbeat; the other carries out orders,
-//! newest fence first, and answers as a launcher would. A member that does not answer at all is a link that is down.
+//! Half of it looks at the member at a steady pace and reports what it saw as a heartbeat; the other half carries out
+//! orders one after the other and answers as a launcher would. A member that does not answer at all is a link that is down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +38,7 @@ impl DriverHandle {
     }
 }
 
-/// What both tasks know.
+/// What both halves know.
 struct Shared {
     driver: Arc<dyn Driver>,
     instance: u32,
@@ -50,13 +50,18 @@ struct Shared {
     tenure: AtomicU64,
 }
 
-/// Starts both tasks. `pace` is the time from one look to the next.
+/// Starts the task, which ends when the handle is dropped. `pace` is the time from one look to the next.
 pub fn spawn(driver: Arc<dyn Driver>, instance: u32, member: Member, pace: Duration, engine: Handle) -> DriverHandle {
     let (orders, receiver) = mpsc::channel(ORDERS);
     let shared =
         Arc::new(Shared { driver, instance, member, engine, max_epoch: AtomicU64::new(0), tenure: AtomicU64::new(0) });
-    tokio::spawn(look(shared.clone(), pace));
-    tokio::spawn(act(shared, receiver));
+    tokio::spawn(async move {
+        // Acting ends when the engine drops its end, and looking with it.
+        tokio::select! {
+            () = look(shared.clone(), pace) => {}
+            () = act(shared.clone(), receiver) => {}
+        }
+    });
     DriverHandle { link: LinkId(0), orders }
 }
 

@@ -1,6 +1,6 @@
 //! Effects of the decision core, carried out in their order.
 
-use hotspare_decide::{Effect, Event, EventKind, Input as Observed, Member, Operator, Time};
+use hotspare_decide::{Effect, Event, EventKind, Input as Observed, Member, Operator};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -16,17 +16,19 @@ const DEFAULT_PAUSE: Duration = Duration::from_secs(3600);
 
 impl Engine {
     /// Carries out all effects that an instance's decider has, and sets its timer anew.
-    pub(super) fn settle(&mut self, index: usize, now: Time) {
-        while let Some(effect) = self.instances[index].decider.poll_effect() {
-            self.perform(index, effect, now);
+    pub(super) fn settle(&mut self, index: u32) {
+        while let Some(effect) = self.instances.get_mut(&index).and_then(|i| i.decider.poll_effect()) {
+            self.perform(index, effect);
         }
-        self.timers.set(index, self.instances[index].decider.poll_timeout());
+        let next = self.instances.get(&index).and_then(|i| i.decider.poll_timeout());
+        self.timers.set(index, next);
     }
 
-    fn perform(&mut self, index: usize, effect: Effect, now: Time) {
-        let instance = &mut self.instances[index];
+    fn perform(&mut self, index: u32, effect: Effect) {
+        let Some(instance) = self.instances.get_mut(&index) else { return };
         match effect {
             Effect::Persist { id, record } => {
+                instance.last_record = Some(record.clone());
                 self.store.persist(Write { instance: instance.index, name: instance.spec.name.clone(), id, record });
             }
             Effect::Route { route, drain } => self.routes.set(instance.index, route, drain),
@@ -36,7 +38,7 @@ impl Engine {
                 }
             }
             Effect::Probe { member } => instance.spec.members[member.index()].probe_now.notify_one(),
-            Effect::Event(event) => self.record(index, &event, now),
+            Effect::Event(event) => self.record(index, &event),
             Effect::Answer { request, result } => {
                 if let Some(reply) = instance.waiting.remove(&request) {
                     let _ = reply.send(result.map(|message| Accepted { message }).map_err(Refusal::Not));
@@ -45,8 +47,8 @@ impl Engine {
         }
     }
 
-    fn record(&mut self, index: usize, event: &Event, _now: Time) {
-        let instance = &mut self.instances[index];
+    fn record(&mut self, index: u32, event: &Event) {
+        let Some(instance) = self.instances.get_mut(&index) else { return };
         match &event.kind {
             EventKind::Active { planned: false, took_ms, detect_ms, why: Some(why), .. } => {
                 let cause = super::sentence::cause_word(why).to_owned();
@@ -70,12 +72,12 @@ impl Engine {
     /// Turns an order into the decision core's words; it answers by [`Effect::Answer`].
     pub(super) fn take_order(
         &mut self,
-        index: usize,
+        index: u32,
         verb: Verb,
         order: Order,
         reply: oneshot::Sender<Result<Accepted, Refusal>>,
     ) {
-        let instance = &mut self.instances[index];
+        let Some(instance) = self.instances.get_mut(&index) else { return };
         let member = match order.to.as_deref().map(|name| (name, instance.member_named(name))) {
             Some((name, None)) => {
                 let _ = reply

@@ -5,6 +5,7 @@ use hotspare_decide::{ConnectTrouble, Member, ProbeOutcome, Record, message::Flo
 use tokio::sync::oneshot;
 
 use super::handle::{Accepted, Order, Refusal, Verb};
+use super::instance::InstanceSpec;
 use super::status::Status;
 use crate::link::LinkEvent;
 
@@ -89,8 +90,39 @@ pub enum Input {
         /// `None` if there is no such instance.
         reply: oneshot::Sender<Option<serde_json::Value>>,
     },
+    /// A reload changed one instance.
+    Reload {
+        /// How.
+        change: Reload,
+        /// Answered when it is in force.
+        done: oneshot::Sender<()>,
+    },
     /// Stop: answered once nothing more will be decided.
     Stop(oneshot::Sender<()>),
+}
+
+/// What a reload does to one instance. Numbers are given by whoever reloads, and never twice.
+#[derive(Debug)]
+pub enum Reload {
+    /// It is new.
+    Add {
+        /// Its number.
+        number: u32,
+        /// What the configuration says of it.
+        spec: Box<InstanceSpec>,
+    },
+    /// It is gone.
+    Remove {
+        /// Its number.
+        number: u32,
+    },
+    /// Times, rules, tokens or places changed; members and their kinds are the same.
+    Change {
+        /// Its number.
+        number: u32,
+        /// What the configuration says of it now.
+        spec: Box<InstanceSpec>,
+    },
 }
 
 /// What a driver tells.

@@ -15,6 +15,7 @@ use crate::driver::shell::DriverHandle;
 use crate::link::LinkEvent;
 
 /// What the configuration says of an instance, as the engine needs it.
+#[derive(Debug)]
 pub struct InstanceSpec {
     /// Its name.
     pub name: String,
@@ -27,6 +28,7 @@ pub struct InstanceSpec {
 }
 
 /// What the configuration says of a member, as the engine needs it.
+#[derive(Debug)]
 pub struct MemberSpec {
     /// Its name.
     pub name: String,
@@ -66,11 +68,14 @@ pub(super) struct Instance {
     pub(super) counts: Counts,
     pub(super) waiting: HashMap<u64, oneshot::Sender<Result<Accepted, Refusal>>>,
     pub(super) next_request: u64,
+    /// The newest record that went to the store.
+    pub(super) last_record: Option<Record>,
     links: [Option<Link>; 2],
 }
 
 impl Instance {
     pub(super) fn new(index: u32, spec: InstanceSpec, record: Option<Record>, leader: bool, now: Time) -> Self {
+        let last_record = record.clone();
         let (name, settings) = (spec.name.clone(), spec.settings.clone());
         let decider = if leader {
             Decider::new(now, clock::wall_ms(), name, settings, record)
@@ -84,8 +89,21 @@ impl Instance {
             counts: Counts::default(),
             waiting: HashMap::new(),
             next_request: 1,
+            last_record,
             links: [None, None],
         }
+    }
+
+    /// Takes over what a reload changed. Links, epoch, health and requests stay.
+    pub(super) fn change(&mut self, mut spec: InstanceSpec, now: Time) {
+        for member in Member::BOTH {
+            let (old, new) = (&mut self.spec.members[member.index()], &mut spec.members[member.index()]);
+            if let (Some(old), Some(new)) = (&old.driver, &mut new.driver) {
+                new.link = old.link;
+            }
+        }
+        self.decider.set_settings(now, spec.settings.clone());
+        self.spec = spec;
     }
 
     /// The instance's name and a member's.

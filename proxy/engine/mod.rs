@@ -15,7 +15,7 @@ pub mod status;
 mod summary;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use hotspare_decide::{Input as Observed, Time};
@@ -27,7 +27,7 @@ use crate::link::LinkEvent;
 use crate::store::Store;
 
 pub use handle::{Accepted, Handle, Order, Refusal, Verb};
-pub use input::{DriverEvent, Input};
+pub use input::{DriverEvent, Input, Reload};
 pub use instance::{InstanceSpec, MemberSpec};
 
 /// Inputs that may wait. At 2,000 members and ten heartbeats a second this is a quarter of a second's worth.
@@ -71,8 +71,11 @@ pub struct Parts {
 pub struct Engine {
     name: String,
     started: Time,
-    instances: Vec<instance::Instance>,
-    by_name: HashMap<String, usize>,
+    /// By number, in the order of the configuration; a number is never used twice.
+    instances: BTreeMap<u32, instance::Instance>,
+    by_name: HashMap<String, u32>,
+    /// The last records of instances that a reload removed: epochs go on from there if one comes back.
+    retired: HashMap<String, hotspare_decide::Record>,
     timers: watch::Timers,
     store: Box<dyn Store>,
     routes: Box<dyn Routes>,
@@ -90,38 +93,35 @@ impl Engine {
     /// Makes an engine that takes its inputs from a [`queue`]. Nothing happens before [`Engine::run`].
     pub fn new(parts: Parts, inputs: mpsc::Receiver<Input>) -> Self {
         let now = clock::now();
-        let leader = parts.store.leads_from_the_start();
-        let mut instances = Vec::new();
-        let mut by_name = HashMap::new();
-        for (index, (spec, record)) in parts.instances.into_iter().enumerate() {
-            by_name.insert(spec.name.clone(), index);
-            let index = u32::try_from(index).expect("the configuration bounds the number of instances");
-            instances.push(instance::Instance::new(index, spec, record, leader, now));
-        }
-        Self {
+        let mut engine = Self {
             name: parts.name,
             started: now,
-            timers: watch::Timers::new(instances.len()),
-            instances,
-            by_name,
+            leader: parts.store.leads_from_the_start(),
+            instances: BTreeMap::new(),
+            by_name: HashMap::new(),
+            retired: HashMap::new(),
+            timers: watch::Timers::default(),
             store: parts.store,
             routes: parts.routes,
             events: parts.events,
             inputs,
             last_awake: now,
             stalls: 0,
-            leader,
             store_ok: true,
             journal_failures: 0,
             duplicates: 0,
+        };
+        for (number, (spec, record)) in (0..).zip(parts.instances) {
+            engine.add(number, spec, record);
         }
+        engine
     }
 
     /// Decides until [`Input::Stop`] comes.
     pub async fn run(mut self) {
         self.last_awake = clock::now();
-        for index in 0..self.instances.len() {
-            self.settle(index, clock::now());
+        for index in self.numbers() {
+            self.settle(index);
         }
         loop {
             let wait = self.timers.next().map_or(TICK, |at| clock::now().until(at).min(TICK));
@@ -150,7 +150,7 @@ impl Engine {
         if gap > TICK + STALL {
             self.stalls += 1;
             tracing::warn!(?gap, "engine: this process stood still; observing afresh before anything is decided");
-            for index in 0..self.instances.len() {
+            for index in self.numbers() {
                 self.observe(index, Observed::Stalled { gap });
             }
         }
@@ -159,41 +159,66 @@ impl Engine {
     fn fire_timers(&mut self) {
         let now = clock::now();
         while let Some(index) = self.timers.due(now) {
-            self.instances[index].decider.handle_timeout(now);
-            self.settle(index, now);
+            if let Some(instance) = self.instances.get_mut(&index) {
+                instance.decider.handle_timeout(now);
+                self.settle(index);
+            }
         }
         self.last_awake = clock::now();
     }
 
     /// Gives `input` to an instance's decider and carries out what follows.
-    fn observe(&mut self, index: usize, input: Observed) {
+    fn observe(&mut self, index: u32, input: Observed) {
         let now = clock::now();
-        self.instances[index].decider.handle(now, input);
-        self.settle(index, now);
+        if let Some(instance) = self.instances.get_mut(&index) {
+            instance.decider.handle(now, input);
+            self.settle(index);
+        }
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        self.instances.keys().copied().collect()
+    }
+
+    fn add(&mut self, number: u32, spec: InstanceSpec, record: Option<hotspare_decide::Record>) {
+        let record = record.or_else(|| self.retired.remove(&spec.name));
+        self.by_name.insert(spec.name.clone(), number);
+        let made = instance::Instance::new(number, spec, record, self.leader, clock::now());
+        self.instances.insert(number, made);
+    }
+
+    fn remove(&mut self, number: u32) {
+        let Some(instance) = self.instances.remove(&number) else { return };
+        self.timers.set(number, None);
+        self.by_name.retain(|_, n| *n != number);
+        if let Some(record) = instance.last_record {
+            self.retired.insert(instance.spec.name, record);
+        }
     }
 
     fn take(&mut self, input: Input) {
         match input {
             Input::Link(event) => self.take_link(event),
             Input::Driver { instance, member, event } => {
-                if let Some(observed) = self.instances[instance as usize].driver_event(member, event) {
-                    for input in observed {
-                        self.observe(instance as usize, input);
-                    }
+                let observed = self.instances.get_mut(&instance).and_then(|i| i.driver_event(member, event));
+                for input in observed.into_iter().flatten() {
+                    self.observe(instance, input);
                 }
             }
             Input::Probe { instance, member, check, outcome, flows } => {
-                self.instances[instance as usize].count_probe(member, &outcome);
-                self.observe(instance as usize, Observed::Probe { member, check, outcome, flows });
+                if let Some(instance) = self.instances.get_mut(&instance) {
+                    instance.count_probe(member, &outcome);
+                }
+                self.observe(instance, Observed::Probe { member, check, outcome, flows });
             }
             Input::Trouble { instance, member, epoch, trouble } => {
                 let epoch = hotspare_decide::Epoch(epoch);
-                self.observe(instance as usize, Observed::Trouble { member, epoch, trouble });
+                self.observe(instance, Observed::Trouble { member, epoch, trouble });
             }
             Input::Drained { instance, epoch } => {
-                self.observe(instance as usize, Observed::Drained { epoch: hotspare_decide::Epoch(epoch) });
+                self.observe(instance, Observed::Drained { epoch: hotspare_decide::Epoch(epoch) });
             }
-            Input::Stored { instance, id, result } => self.take_stored(instance as usize, id, result),
+            Input::Stored { instance, id, result } => self.take_stored(instance, id, result),
             Input::Leadership { leader, records } => self.take_leadership(leader, records),
             Input::Order { instance, verb, order, reply } => match self.by_name.get(&instance) {
                 Some(&index) => self.take_order(index, verb, order, reply),
@@ -205,11 +230,34 @@ impl Engine {
                 let _ = reply.send(self.status());
             }
             Input::Explain { instance, reply } => {
-                let story = self.by_name.get(&instance).map(|&index| self.instances[index].explain(clock::now()));
+                let found = self.by_name.get(&instance).and_then(|number| self.instances.get(number));
+                let story = found.map(|instance| instance.explain(clock::now()));
                 let _ = reply.send(story);
+            }
+            Input::Reload { change, done } => {
+                self.reload(change);
+                let _ = done.send(());
             }
             Input::Stop(done) => {
                 let _ = done.send(());
+            }
+        }
+    }
+
+    /// Applies what a reload changed of one instance; the others notice nothing.
+    fn reload(&mut self, change: Reload) {
+        let now = clock::now();
+        match change {
+            Reload::Add { number, spec } => {
+                self.add(number, *spec, None);
+                self.settle(number);
+            }
+            Reload::Remove { number } => self.remove(number),
+            Reload::Change { number, spec } => {
+                let Some(instance) = self.instances.get_mut(&number) else { return };
+                instance.change(*spec, now);
+                instance.welcome_again(&self.name, self.leader);
+                self.settle(number);
             }
         }
     }
@@ -222,10 +270,11 @@ impl Engine {
             | LinkEvent::Receipt { key, .. }
             | LinkEvent::Duplicate { key, .. } => *key,
         };
-        let index = key.instance as usize;
+        let index = key.instance;
+        let Some(instance) = self.instances.get_mut(&index) else { return };
         if let LinkEvent::Duplicate { from, .. } = &event {
             self.duplicates += 1;
-            let (name, member) = self.instances[index].names(key.member);
+            let (name, member) = instance.names(key.member);
             let text = format!(
                 "a second launcher for member {member} tried to connect from {from}, and was refused: two launchers have one token"
             );
@@ -237,12 +286,12 @@ impl Engine {
             );
             return;
         }
-        for input in self.instances[index].link_event(&self.name, self.leader, event) {
+        for input in instance.link_event(&self.name, self.leader, event) {
             self.observe(index, input);
         }
     }
 
-    fn take_stored(&mut self, index: usize, id: u64, result: Result<(), String>) {
+    fn take_stored(&mut self, index: u32, id: u64, result: Result<(), String>) {
         self.store_ok = result.is_ok();
         self.journal_failures += u64::from(result.is_err());
         let observed = match result {
@@ -255,9 +304,10 @@ impl Engine {
     fn take_leadership(&mut self, leader: bool, records: Vec<(String, hotspare_decide::Record)>) {
         self.leader = leader;
         let mut records: HashMap<_, _> = records.into_iter().collect();
-        for index in 0..self.instances.len() {
-            let record = records.remove(&self.instances[index].spec.name);
-            self.instances[index].welcome_again(&self.name, leader);
+        for index in self.numbers() {
+            let Some(instance) = self.instances.get_mut(&index) else { continue };
+            let record = records.remove(&instance.spec.name);
+            instance.welcome_again(&self.name, leader);
             self.observe(index, Observed::Leadership { leader, record, wall_ms: clock::wall_ms() });
         }
     }

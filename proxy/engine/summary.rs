@@ -23,7 +23,7 @@ impl Engine {
             links_refused: [("duplicate", self.duplicates)].into_iter().filter(|(_, n)| *n > 0).collect(),
             stalls: self.stalls,
         };
-        let instances = self.instances.iter().map(|i| self.instance_status(i, now)).collect();
+        let instances = self.instances.values().map(|i| self.instance_status(i, now)).collect();
         Status { controller, instances }
     }
 

@@ -1,31 +1,31 @@
 //! The deciders' timers: the next deadline of each instance, and which is due.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use hotspare_decide::Time;
 
 /// One deadline an instance at the most.
+#[derive(Default)]
 pub(super) struct Timers {
-    at: Vec<Option<Time>>,
-    order: BTreeSet<(Time, usize)>,
+    at: HashMap<u32, Time>,
+    order: BTreeSet<(Time, u32)>,
 }
 
 impl Timers {
-    pub(super) fn new(instances: usize) -> Self {
-        Self { at: vec![None; instances], order: BTreeSet::new() }
-    }
-
     /// Replaces the deadline of an instance.
-    pub(super) fn set(&mut self, index: usize, at: Option<Time>) {
-        if self.at[index] == at {
+    pub(super) fn set(&mut self, index: u32, at: Option<Time>) {
+        let before = match at {
+            Some(at) => self.at.insert(index, at),
+            None => self.at.remove(&index),
+        };
+        if before == at {
             return;
         }
-        if let Some(old) = self.at[index].take() {
-            self.order.remove(&(old, index));
+        if let Some(before) = before {
+            self.order.remove(&(before, index));
         }
-        if let Some(new) = at {
-            self.order.insert((new, index));
-            self.at[index] = Some(new);
+        if let Some(at) = at {
+            self.order.insert((at, index));
         }
     }
 
@@ -35,7 +35,7 @@ impl Timers {
     }
 
     /// Takes an instance whose deadline has come.
-    pub(super) fn due(&mut self, now: Time) -> Option<usize> {
+    pub(super) fn due(&mut self, now: Time) -> Option<u32> {
         let (at, index) = *self.order.first()?;
         (at <= now).then(|| {
             self.set(index, None);
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn the_nearest_is_due_first_and_only_once() {
         let at = Time::from_nanos;
-        let mut timers = Timers::new(3);
+        let mut timers = Timers::default();
         timers.set(0, Some(at(30)));
         timers.set(1, Some(at(10)));
         timers.set(2, Some(at(20)));

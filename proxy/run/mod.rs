@@ -7,11 +7,14 @@
 //! current-thread runtime, so that a heartbeat and its grant never change threads), `admin` serves people and
 //! scrapers, `journal` and `events` write.
 
+mod site;
 mod spec;
+mod watch;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,14 +22,16 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::admin::{self, Access, Admin};
-use crate::config::{Config, StoreKind};
+use crate::admin::{self, Admin};
+use crate::config::{Config, Problems, Secrets, StoreKind};
 use crate::engine::{self, Engine, Handle, Input, Parts};
-use crate::events::EventLog;
+use crate::events::{EventLog, Level};
 use crate::store::Store;
 use crate::store::file::FileStore;
 use crate::traffic::Traffic;
-use crate::{link, notify, probe};
+use crate::{link, notify};
+use site::Site;
+use watch::Watch;
 
 /// Exit code when an address, the store or a thread could not be had.
 const EXIT_UNAVAILABLE: u8 = 69;
@@ -38,14 +43,14 @@ const LINK_IDLE_HEARTBEATS: u32 = 20;
 /// Link events that may wait for the engine.
 const LINK_QUEUE: usize = 1024;
 
-/// Runs until SIGTERM or SIGINT; returns the process's exit code.
-pub fn run(config: Config) -> ExitCode {
+/// Runs until SIGTERM or SIGINT; returns the process's exit code. `file` is read again on SIGHUP and when it changes.
+pub fn run(config: Config, file: &Path) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return unavailable("the runtime could not be started", &error),
     };
     runtime.block_on(async {
-        match serve(Arc::new(config)).await {
+        match serve(&config, file).await {
             Ok(()) => ExitCode::SUCCESS,
             Err((what, error)) => unavailable(&what, error.as_ref()),
         }
@@ -65,42 +70,39 @@ fn failed<E: std::error::Error + 'static>(what: impl Into<String>) -> impl FnOnc
     move |error| (what, Box::new(error))
 }
 
-async fn serve(config: Arc<Config>) -> Result<(), Failure> {
+async fn serve(config: &Config, file: &Path) -> Result<(), Failure> {
     let (handle, inputs) = engine::queue();
     let admin_listener = bind("admin", config.admin.listen).await?;
     let link_listener = match config.links {
         Some(address) => Some(bind("links", address).await?),
         None => None,
     };
-    let (store, records) = open_store(&config, handle.clone())?;
+    let (store, records) = open_store(config, handle.clone())?;
     let (events, writer) = EventLog::open(&config.store.dir).map_err(failed("the event log could not be opened"))?;
-    let active: Vec<_> = config.instances.iter().map(|_| Arc::new(AtomicU8::new(0))).collect();
-    let traffic =
-        Traffic::bind(&config, handle.clone(), &active).map_err(failed("the data path could not be started"))?;
-    tokio::spawn(traffic.clone().resolve(config.clone()));
-
-    let mut instances = Vec::new();
-    for (index, instance) in config.instances.iter().enumerate() {
-        let (made, checks) = spec::instance(index, instance, &active[index], &handle);
-        for check in checks {
-            tokio::spawn(probe::run(check, handle.clone()));
-        }
-        let record = records.get(instance.name.as_str()).cloned();
-        instances.push((made, record));
-    }
+    let cannot = "the data path could not be started";
+    let traffic = Traffic::start(&config.proxy, handle.clone()).map_err(failed(cannot))?;
+    let (site, specs) = Site::start(config, handle.clone(), traffic.clone()).map_err(failed(cannot))?;
+    tokio::spawn(traffic.clone().resolve());
+    let instances = specs.into_iter().map(|spec| {
+        let record = records.get(&spec.name).cloned();
+        (spec, record)
+    });
+    let instances = instances.collect();
     let routes = Box::new(traffic.clone());
     let parts = Parts { name: config.name.clone(), instances, store, routes, events: events.clone() };
     let deciding = tokio::spawn(Engine::new(parts, inputs).run());
     if let Some(listener) = link_listener {
-        serve_links(listener, &config, handle.clone());
+        serve_links(listener, config, site.identities.clone(), handle.clone());
     }
     let stopping = Arc::new(AtomicBool::new(false));
-    let access = Access::of(&config.admin);
-    let admin = Arc::new(Admin { engine: handle.clone(), events, access, stopping: stopping.clone() });
+    let access = site.access.clone();
+    let admin = Arc::new(Admin { engine: handle.clone(), events: events.clone(), access, stopping: stopping.clone() });
     let admin_thread = serve_admin(admin_listener, admin)?;
 
     notify::tell("READY=1");
-    let result = until_stopped(deciding, handle, &stopping, traffic, config.proxy.drain).await;
+    let watch = Watch::new(file).map_err(failed("SIGHUP could not be listened for"))?;
+    let reloading = tokio::spawn(reload_when_changed(site, watch, file.to_path_buf(), events));
+    let result = until_stopped(deciding, handle, &stopping, traffic, reloading, config.proxy.drain).await;
     drop(admin_thread);
     writer.join();
     result
@@ -133,8 +135,28 @@ fn open_store(config: &Config, engine: Handle) -> Result<(Box<dyn Store>, Record
     }
 }
 
-fn serve_links(listener: TcpListener, config: &Config, engine: Handle) {
-    let identities = Arc::new(ArcSwap::from_pointee(spec::identities(config)));
+async fn reload_when_changed(mut site: Site, mut watch: Watch, file: std::path::PathBuf, events: EventLog) {
+    loop {
+        watch.changed().await;
+        let outcome = match Config::load(&file, Secrets::Read) {
+            Ok(config) => site.reload(config).await,
+            Err(problems) => {
+                Err(format!("it has {} problems, nothing was applied: {}", problems.list.len(), in_a_line(&problems)))
+            }
+        };
+        let (level, text) = match outcome {
+            Ok(done) => (Level::Notice, format!("the configuration was read again: {done}")),
+            Err(why) => (Level::Alarm, format!("the configuration was read again and not taken: {why}")),
+        };
+        events.record("", level, text, serde_json::json!({"event": "reload", "file": file}));
+    }
+}
+
+fn in_a_line(problems: &Problems) -> String {
+    problems.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+fn serve_links(listener: TcpListener, config: &Config, identities: Arc<ArcSwap<link::Identities>>, engine: Handle) {
     let slowest = config.instances.iter().map(|i| i.lease.heartbeat).max().unwrap_or(Duration::from_millis(100));
     let (sender, mut events) = mpsc::channel(LINK_QUEUE);
     tokio::spawn(link::serve(listener, identities, slowest * LINK_IDLE_HEARTBEATS, sender));
@@ -173,6 +195,7 @@ async fn until_stopped(
     engine: Handle,
     stopping: &AtomicBool,
     traffic: Arc<Traffic>,
+    reloading: tokio::task::JoinHandle<()>,
     drain: Duration,
 ) -> Result<(), Failure> {
     let mut deciding = deciding;
@@ -198,6 +221,7 @@ async fn until_stopped(
     tracing::info!("stopping: not ready any more, then drain");
     notify::tell("STOPPING=1");
     stopping.store(true, Ordering::Relaxed);
+    reloading.abort();
     let unready_first = UNREADY_FIRST.min(drain);
     tokio::time::sleep(unready_first).await;
     let (done, stopped) = oneshot::channel();

@@ -1,5 +1,6 @@
 //! From an instance of the configuration to what the engine, the links and the probes need of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +19,13 @@ use crate::probe::{ActiveMark, Checked};
 /// our launcher well below the second, and a look is a few small requests.
 const LOOKS_PER_INTERVAL: u32 = 5;
 const SLOWEST_LOOK: Duration = Duration::from_secs(1);
-/// The instance as the engine takes it, and the checks of its members. Starts the drivers' tasks.
+/// The instance as the engine takes it under `number`, and the checks of its members. Starts the drivers' tasks.
 pub(super) fn instance(
-    index: usize,
+    number: u32,
     instance: &Instance,
     active: &ActiveMark,
     engine: &Handle,
 ) -> (InstanceSpec, Vec<Checked>) {
-    let number = u32::try_from(index).expect("the configuration bounds the number of instances");
     let mut checks = Vec::new();
     let members = Member::BOTH.map(|member| {
         let spec = &instance.members[member.index()];
@@ -58,13 +58,13 @@ pub(super) fn instance(
 }
 
 /// Who may open a link.
-pub(super) fn identities(config: &Config) -> Identities {
+pub(super) fn identities(config: &Config, numbers: &HashMap<&str, u32>) -> Identities {
     let mut identities = Vec::new();
-    for (index, instance) in config.instances.iter().enumerate() {
+    for instance in &config.instances {
+        let Some(&number) = numbers.get(instance.name.as_str()) else { continue };
         for member in Member::BOTH {
             let spec = &instance.members[member.index()];
             let Launcher::Hotspare { tokens, .. } = &spec.launcher else { continue };
-            let number = u32::try_from(index).expect("the configuration bounds the number of instances");
             let key = LinkKey { instance: number, member };
             let names = (instance.name.as_str().to_owned(), spec.name.as_str().to_owned());
             identities.push((names, Identity { key, tokens: tokens.clone() }));
