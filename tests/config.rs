@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use hotspare::config::{Config, Secrets};
+use proptest::prelude::*;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -81,5 +82,42 @@ fn schema_and_reference_are_current() {
     for (file, made, what) in made {
         let kept = std::fs::read_to_string(folder(file)).unwrap_or_default();
         assert!(kept == made, "{file} is not what the code makes: cargo run -- config {what} > {file}");
+    }
+}
+
+fn broken() -> impl Strategy<Value = String> {
+    let examples: Vec<String> =
+        toml_files("config").iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let scrap = prop_oneof![
+        Just("[[instance]]\n".to_owned()),
+        Just(" = ".to_owned()),
+        Just("\"".to_owned()),
+        Just("9223372036854775807".to_owned()),
+        "\\PC{0,8}",
+    ];
+    (prop::sample::select(examples), any::<prop::sample::Index>(), 0..40_usize, scrap).prop_map(
+        |(text, at, cut, scrap)| {
+            let mut chars: Vec<char> = text.chars().collect();
+            let at = at.index(chars.len());
+            let end = (at + cut).min(chars.len());
+            chars.splice(at..end, scrap.chars());
+            chars.into_iter().collect()
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever stands in a file: it is taken, or every problem names a place in it.
+    #[test]
+    fn no_file_is_too_broken_to_report(text in prop_oneof![broken(), "\\PC{0,200}"]) {
+        if let Err(problems) = Config::parse("broken.toml", &text, Path::new("/no/such/folder"), Secrets::Skip) {
+            prop_assert!(!problems.list.is_empty());
+            let lines = text.split('\n').count();
+            for problem in &problems.list {
+                prop_assert!((1..=lines).contains(&problem.line) && problem.column > 0, "{problem:?} in {lines} lines");
+            }
+        }
     }
 }

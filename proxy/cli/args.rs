@@ -135,8 +135,8 @@ pub struct AdminArgs {
         help_heading = "Proxy"
     )]
     pub admin: String,
-    /// File with the token for it; HOTSPARE_TOKEN may hold the token itself.
-    #[arg(long, env = "HOTSPARE_TOKEN_FILE", value_name = "FILE", help_heading = "Proxy")]
+    /// File with the token for it; HOTSPARE_ADMIN_TOKEN may hold the token itself.
+    #[arg(long, env = "HOTSPARE_ADMIN_TOKEN_FILE", value_name = "FILE", help_heading = "Proxy")]
     pub token_file: Option<PathBuf>,
 }
 

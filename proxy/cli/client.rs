@@ -30,7 +30,7 @@ impl Client {
                     .map_err(|error| Failure::usage(format!("the token file {}: {error}", path.display())))?;
                 text.lines().next().map(|line| line.trim().to_owned())
             }
-            None => std::env::var("HOTSPARE_TOKEN").ok(),
+            None => std::env::var("HOTSPARE_ADMIN_TOKEN").ok(),
         };
         let base = args.admin.trim_end_matches('/');
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
@@ -70,8 +70,11 @@ impl Client {
                 .json()
                 .map_err(|error| Failure::refused(format!("{}: {error}; is it hotspare's admin listener?", self.base))),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let help =
-                    if self.token.is_none() { "; show a token with --token-file FILE or HOTSPARE_TOKEN" } else { "" };
+                let help = if self.token.is_none() {
+                    "; show a token with --token-file FILE or HOTSPARE_ADMIN_TOKEN"
+                } else {
+                    ""
+                };
                 Err(Failure::not_allowed(format!("refused: {}{help}", text())))
             }
             _ => Err(Failure::refused(refusal(&answer).unwrap_or_else(text))),

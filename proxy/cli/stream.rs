@@ -61,7 +61,7 @@ impl Stream {
                 Ok(Stream { body: response.into_body(), buffer: BytesMut::new(), connection })
             }
             status if matches!(status.as_u16(), 401 | 403) => {
-                Err(Failure::not_allowed("refused: a token is needed: --token-file FILE or HOTSPARE_TOKEN"))
+                Err(Failure::not_allowed("refused: a token is needed: --token-file FILE or HOTSPARE_ADMIN_TOKEN"))
             }
             status => Err(Failure::refused(format!("{url}: {status}"))),
         }

@@ -30,7 +30,7 @@ pub struct LauncherArgs {
     #[arg(long, value_name = "DIR", env = "HOTSPARE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
     /// Address of the admin HTTP API
-    #[arg(long, default_value = "127.0.0.1:2880", value_name = "ADDR", env = "HOTSPARE_ADMIN")]
+    #[arg(long, default_value = "127.0.0.1:2880", value_name = "ADDR", env = "HOTSPARE_LAUNCHER_ADMIN")]
     pub admin: SocketAddr,
     /// How long flows may take to stop before the process is killed, when this launcher ends or is told to stop
     #[arg(long, default_value = "5s", value_name = "TIME", value_parser = duration)]
