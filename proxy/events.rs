@@ -61,17 +61,28 @@ struct Shared {
     ring: Mutex<VecDeque<Arc<Entry>>>,
     next_id: AtomicU64,
     watchers: broadcast::Sender<Arc<Entry>>,
-    file: SyncSender<Arc<Entry>>,
+    file: SyncSender<Line>,
     not_written: AtomicU64,
 }
 
-/// The thread that writes the file; it ends when the last [`EventLog`] is dropped.
-pub struct Writer(JoinHandle<()>);
+/// What the writing thread is given.
+enum Line {
+    Entry(Arc<Entry>),
+    End,
+}
+
+/// The thread that writes the file.
+pub struct Writer {
+    thread: JoinHandle<()>,
+    file: SyncSender<Line>,
+}
 
 impl Writer {
-    /// Waits until all that was queued is written.
-    pub fn join(self) {
-        let _ = self.0.join();
+    /// Ends the thread once all that was recorded until now is written. Blocks.
+    pub fn finish(self) {
+        if self.file.send(Line::End).is_ok() {
+            let _ = self.thread.join();
+        }
     }
 }
 
@@ -114,7 +125,7 @@ impl EventLog {
             }
             ring.push_back(entry.clone());
         }
-        if self.0.file.try_send(entry.clone()).is_err() {
+        if self.0.file.try_send(Line::Entry(entry.clone())).is_err() {
             self.0.not_written.fetch_add(1, Ordering::Relaxed);
         }
         let _ = self.0.watchers.send(entry);
@@ -157,9 +168,9 @@ fn rotated(path: &Path, number: usize) -> PathBuf {
     path.with_extension(format!("jsonl.{number}"))
 }
 
-fn write(path: PathBuf, mut file: File, entries: &Receiver<Arc<Entry>>) {
+fn write(path: PathBuf, mut file: File, lines: &Receiver<Line>) {
     let mut bytes = file.metadata().map_or(0, |m| m.len());
-    for entry in entries {
+    while let Ok(Line::Entry(entry)) = lines.recv() {
         let Ok(mut line) = serde_json::to_vec(&*entry) else { continue };
         line.push(b'\n');
         if bytes > ROTATE_AT_BYTES {
@@ -190,7 +201,7 @@ mod tests {
         log.record("line-1", Level::Notice, "first".to_owned(), serde_json::json!({}));
         log.record("line-2", Level::Alarm, "second".to_owned(), serde_json::json!({"n": 2}));
         drop(log);
-        writer.join();
+        writer.finish();
         let path = dir.path().join(FILE);
         let mut content = fs::read_to_string(&path).expect("reads");
         content.push_str("{\"id\": 3, \"torn");

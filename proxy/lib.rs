@@ -10,6 +10,7 @@ pub mod demo;
 pub mod driver;
 pub mod engine;
 pub mod events;
+pub mod hooks;
 pub mod http;
 pub mod link;
 pub mod metrics;

@@ -29,7 +29,7 @@ use crate::events::{EventLog, Level};
 use crate::store::Store;
 use crate::store::file::FileStore;
 use crate::traffic::Traffic;
-use crate::{link, notify};
+use crate::{hooks, link, notify};
 use site::Site;
 use watch::Watch;
 
@@ -94,6 +94,9 @@ async fn serve(config: &Config, file: &Path) -> Result<(), Failure> {
     if let Some(listener) = link_listener {
         serve_links(listener, config, site.identities.clone(), handle.clone());
     }
+    for hook in &config.hooks {
+        tokio::spawn(hooks::run(hook.clone(), events.clone()));
+    }
     let stopping = Arc::new(AtomicBool::new(false));
     let access = site.access.clone();
     let admin = Arc::new(Admin { engine: handle.clone(), events: events.clone(), access, stopping: stopping.clone() });
@@ -104,7 +107,7 @@ async fn serve(config: &Config, file: &Path) -> Result<(), Failure> {
     let reloading = tokio::spawn(reload_when_changed(site, watch, file.to_path_buf(), events));
     let result = until_stopped(deciding, handle, &stopping, traffic, reloading, config.proxy.drain).await;
     drop(admin_thread);
-    writer.join();
+    writer.finish();
     result
 }
 
