@@ -106,7 +106,7 @@ impl EventLog {
             file: sender,
             not_written: AtomicU64::new(0),
         };
-        Ok((Self(Arc::new(shared)), Writer(writer)))
+        Ok((Self(Arc::new(shared)), writer))
     }
 
     /// Records an event; never blocks. Also logs it.
