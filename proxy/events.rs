@@ -97,8 +97,9 @@ impl EventLog {
         let next_id = ring.back().map_or(1, |e| e.id + 1);
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let (sender, receiver) = sync_channel(QUEUE);
-        let writer =
+        let thread =
             std::thread::Builder::new().name("events".to_owned()).spawn(move || write(path, file, &receiver))?;
+        let writer = Writer { thread, file: sender.clone() };
         let shared = Shared {
             ring: Mutex::new(ring),
             next_id: AtomicU64::new(next_id),
