@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::File;
-use super::key::{Key, Kind, Section, words_or};
+use super::key::{Key, Kind, Section, is_built, words_or};
 use super::report::Report;
 use super::value::{Mismatch, Raw, Scalar};
 
@@ -99,19 +99,22 @@ pub(super) fn read_key<T: Field>(report: &mut Report, path: &str, table: &DeTabl
     }
 }
 
-/// Reports the keys of a table that its description doesn't have, and notes where the others stand.
+/// Notes where the keys of a table stand, and reports those that its description doesn't have or nothing acts on.
 pub(super) fn place_keys(report: &mut Report, path: &str, table: &DeTable<'_>, keys: &[Key]) {
     for (name, _) in table {
-        let place = join(path, name.get_ref());
-        let place = report.place(place, &name.span());
+        let full = join(path, name.get_ref());
+        let place = report.place(full.clone(), &name.span());
         if keys.iter().all(|key| key.name != name.get_ref().as_ref()) {
-            let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+            let names: Vec<&str> = keys.iter().map(|key| key.name).filter(|name| is_built(&join(path, name))).collect();
             let help = suggest(name.get_ref(), &names).or_else(|| elsewhere(name.get_ref()));
+            let found = format!("the unknown key {}", name.get_ref());
+            report.problem(&place, format!("one of {}", names.join(", ")), found, help);
+        } else if !is_built(&full) {
             report.problem(
                 &place,
-                format!("one of {}", names.join(", ")),
-                format!("the unknown key {}", name.get_ref()),
-                help,
+                "no such key yet: nothing in this release acts on it",
+                name.get_ref().as_ref(),
+                None,
             );
         }
     }
@@ -150,7 +153,7 @@ fn suggest(word: &str, words: &[&str]) -> Option<String> {
 /// For a key that belongs to another table: TOML gives a key to the last table header above it.
 fn elsewhere(name: &str) -> Option<String> {
     let mut headers = Vec::new();
-    owners(&File::section(), "", "the top of the file", name, &mut headers);
+    owners(&File::section().built(""), "", "the top of the file", name, &mut headers);
     let owners = headers.join(" and ");
     (!headers.is_empty()).then(|| format!("{name} is a key of {owners}; a key belongs to the last [header] above it"))
 }
