@@ -31,6 +31,10 @@ pub struct Checked {
     pub token: Option<hotspare_protocol::Secret>,
     /// The instance's checks.
     pub health: Health,
+    /// Its spare is cold, a process that is stopped: checks ask only the active.
+    pub cold: bool,
+    /// The number of the check that a driver's looks count as, of an instance with a driver, for a member without.
+    pub in_place_of_driver: Option<usize>,
     /// Some checks ask only the active.
     pub active: ActiveMark,
     /// Asks for all checks at once.
@@ -48,7 +52,7 @@ pub async fn run(checked: Checked, engine: Handle) {
         }
         for (index, check) in checked.health.checks.iter().enumerate() {
             let is_active = usize::from(checked.active.load(Ordering::Relaxed)) == checked.member.index() + 1;
-            let (outcome, flows) = if check.active_only && !is_active {
+            let (outcome, flows) = if (check.active_only || checked.cold) && !is_active {
                 (ProbeOutcome::Pass, None)
             } else {
                 let port = check.port.unwrap_or(checked.address.port);
@@ -62,6 +66,13 @@ pub async fn run(checked: Checked, engine: Handle) {
             };
             let (instance, member) = (checked.instance, checked.member);
             if !engine.send(Input::Probe { instance, member, check: index, outcome, flows }).await {
+                return;
+            }
+        }
+        if let Some(check) = checked.in_place_of_driver {
+            let (instance, member) = (checked.instance, checked.member);
+            let outcome = ProbeOutcome::Pass;
+            if !engine.send(Input::Probe { instance, member, check, outcome, flows: None }).await {
                 return;
             }
         }

@@ -18,7 +18,7 @@ impl Instance {
             fencing: PerMember::new(fencing(&first.launcher), fencing(&second.launcher)),
             lease: self.lease.settings(),
             health: HealthSettings {
-                checks: self.health.checks.len(),
+                checks: self.health.checks.len() + usize::from(self.driver_check().is_some()),
                 rise: self.health.rise,
                 fall: self.health.fall,
                 start_grace: self.health.start_grace,
@@ -41,6 +41,12 @@ impl Instance {
             auto_failback: self.failover.auto_failback.0,
             promote_stale: self.failover.promote_stale,
         }
+    }
+
+    /// The number of the check that the looks of drivers count as, behind the configured ones; `None` if both members
+    /// have our launcher.
+    pub fn driver_check(&self) -> Option<usize> {
+        self.members.iter().any(|member| member.launcher.has_driver()).then_some(self.health.checks.len())
     }
 
     /// What the launchers of this instance are to work by.

@@ -260,6 +260,11 @@ impl Launcher {
         }
     }
 
+    /// Whether a driver of ours stands for it, since it has no link of its own.
+    pub fn has_driver(&self) -> bool {
+        !matches!(self, Launcher::Hotspare { .. })
+    }
+
     /// The tokens, where there are any.
     pub fn tokens(&self) -> Option<&Tokens> {
         match self {

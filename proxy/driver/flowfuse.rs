@@ -29,6 +29,8 @@ use crate::http::HttpError;
 const RESTART_GAP: Duration = Duration::from_millis(2500);
 /// Between two looks of an operation that waits.
 const AGAIN: Duration = Duration::from_millis(25);
+/// Looks in a row without the launcher's answer after which a fence is given up: nobody is there to confirm it.
+const UNANSWERED: u32 = 3;
 /// Between two stops of one fence: a stop that was lost is given again, but not as fast as we look.
 const ORDER_AGAIN: Duration = Duration::from_millis(500);
 
@@ -111,7 +113,7 @@ impl FlowFuse {
                 (Flows::Unknown(why.clone()), Err(why))
             }
         };
-        Seen { flows, up: look.port_answers(), ready, node_red, revision: None }
+        Seen { flows, up: look.port_answers(), reachable: look.launcher_answers(), ready, node_red, revision: None }
     }
 
     async fn command(&self, orders: &mut Orders, cmd: &str, patience: Duration) -> Result<StatusCode, OrderError> {
@@ -171,9 +173,11 @@ impl FlowFuse {
         let _operation = Operation::begin(&self.belief, "a stop");
         let deadline = Instant::now() + self.settings.stop_timeout;
         let mut ordered: Option<Instant> = None;
+        let mut unanswered = 0;
         loop {
             let look = self.looker.look().await;
             let now = Instant::now();
+            unanswered = if look.launcher_answers() { 0 } else { unanswered + 1 };
             let why = match look.process() {
                 Process::Down { crashed: true } if ordered.is_none() => "Node-RED has crashed".to_owned(),
                 Process::Down { .. } => {
@@ -197,8 +201,8 @@ impl FlowFuse {
                 }
                 continue;
             }
-            if now >= deadline {
-                return Err(DriverError(format!("not confirmed within {:?}: {why}", self.settings.stop_timeout)));
+            if now >= deadline || unanswered >= UNANSWERED {
+                return Err(DriverError(format!("not confirmed: {why}")));
             }
             tokio::time::sleep(AGAIN).await;
         }

@@ -63,6 +63,10 @@ impl Look {
         self.info.as_ref().map_or(0, |info| info.last_start_time)
     }
 
+    pub(super) fn launcher_answers(&self) -> bool {
+        self.info.is_ok()
+    }
+
     pub(super) fn port_answers(&self) -> bool {
         matches!(self.port, Port::Answers(_))
     }

@@ -4,6 +4,7 @@
 //! (other software, no flows). A member with `hotspare launcher` needs none: its link (`proxy/link`) speaks.
 //! What they share: `belief.rs` (when a stop can be believed), `order.rs` (orders that outlive their caller),
 //! `serve.rs` (does the member's port answer), `inventory.rs` (missing node types), `place.rs` (is it this host).
+//! `shell.rs` and `shell_act.rs` stand between a driver and the engine; `off.rs` runs an operator's fence command.
 //!
 //! A driver compares what it is told with what is so. It returns `Ok` only for a fact, and an error for all
 //! else: "no answer" is [`Flows::Unknown`], and never counts as stopped.
@@ -13,17 +14,20 @@ mod flowfuse;
 mod flowfuse_look;
 mod inventory;
 mod node_red;
+mod off;
 mod order;
 mod place;
 mod plain;
 mod serve;
 pub mod shell;
+mod shell_act;
 
 use std::future::Future;
 use std::pin::Pin;
 
 pub use flowfuse::{FlowFuse, FlowFuseSettings};
 pub use node_red::{NodeRed, NodeRedSettings};
+pub use off::PowerOff;
 pub use plain::Plain;
 pub use serve::ServeProbe;
 
@@ -48,6 +52,8 @@ pub struct Seen {
     pub flows: Flows,
     /// Whether the Node-RED process answers.
     pub up: bool,
+    /// Whether an order can be given: whoever carries it out (Node-RED itself, or its launcher) answers.
+    pub reachable: bool,
     /// `Ok` if the member could take over now, else why not.
     pub ready: Result<(), String>,
     /// Node-RED's version, where the kind tells it.

@@ -115,9 +115,11 @@ impl NodeRed {
     async fn look(&self) -> Seen {
         let turn = self.belief().turn();
         let state = self.state().await;
+        let reachable = !matches!(state, State::Silent(_));
         let seen = |flows, up, ready: Result<(), String>, stock: Option<&Stock>| Seen {
             flows,
             up,
+            reachable,
             ready,
             node_red: stock.and_then(|s| s.version.clone()),
             revision: stock.and_then(|s| s.revision.clone()),

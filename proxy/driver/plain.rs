@@ -53,7 +53,7 @@ impl Driver for Plain {
             let ready = self.answers().await;
             let running = self.in_charge.load(Ordering::Relaxed) && ready.is_ok();
             let flows = if running { Flows::Running } else { Flows::Stopped };
-            Seen { flows, up: ready.is_ok(), ready, node_red: None, revision: None }
+            Seen { flows, up: ready.is_ok(), reachable: true, ready, node_red: None, revision: None }
         })
     }
 

@@ -37,7 +37,13 @@ impl Engine {
                     tracing::debug!(instance = %instance.spec.name, ?member, "an order found no open link");
                 }
             }
-            Effect::Probe { member } => instance.spec.members[member.index()].probe_now.notify_one(),
+            Effect::Probe { member } => {
+                let member = &instance.spec.members[member.index()];
+                member.probe_now.notify_one();
+                if let Some(driver) = &member.driver {
+                    driver.look_now();
+                }
+            }
             Effect::Event(event) => self.record(index, &event),
             Effect::Answer { request, result } => {
                 if let Some(reply) = instance.waiting.remove(&request) {

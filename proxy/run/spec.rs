@@ -8,9 +8,9 @@ use hotspare_decide::Member;
 use hotspare_decide::message::Peer;
 use hotspare_protocol::peer_secret;
 
-use crate::config::{CheckKind, Config, Instance, Launcher};
-use crate::driver::shell::{self, DriverHandle};
-use crate::driver::{Driver, FlowFuse, FlowFuseSettings, NodeRed, NodeRedSettings, Plain, ServeProbe};
+use crate::config::{Check, CheckKind, Config, Instance, Launcher};
+use crate::driver::shell::{self, DriverHandle, Shell};
+use crate::driver::{Driver, FlowFuse, FlowFuseSettings, NodeRed, NodeRedSettings, Plain, PowerOff, ServeProbe};
 use crate::engine::{Handle, InstanceSpec, MemberSpec};
 use crate::link::{Identities, Identity, LinkKey};
 use crate::probe::{ActiveMark, Checked};
@@ -19,6 +19,7 @@ use crate::probe::{ActiveMark, Checked};
 /// our launcher well below the second, and a look is a few small requests.
 const LOOKS_PER_INTERVAL: u32 = 5;
 const SLOWEST_LOOK: Duration = Duration::from_secs(1);
+
 /// The instance as the engine takes it under `number`, and the checks of its members. Starts the drivers' tasks.
 pub(super) fn instance(
     number: u32,
@@ -36,6 +37,8 @@ pub(super) fn instance(
             address: spec.address.clone(),
             token: spec.launcher.tokens().map(|t| t.current().clone()),
             health: instance.health.clone(),
+            cold: matches!(spec.launcher, Launcher::FlowFuse { .. }),
+            in_place_of_driver: instance.driver_check().filter(|_| !spec.launcher.has_driver()),
             active: active.clone(),
             now: probe_now.clone(),
         });
@@ -44,7 +47,7 @@ pub(super) fn instance(
             address: spec.address.to_string(),
             kind: spec.launcher.kind(),
             peer: peer(instance, member),
-            driver: driver(instance, number, member, engine),
+            driver: driver(instance, number, member, active, engine),
             probe_now,
         }
     });
@@ -90,10 +93,18 @@ fn peer(instance: &Instance, member: Member) -> Option<Peer> {
 }
 
 /// Stands for the launcher where there is none of ours.
-fn driver(instance: &Instance, number: u32, member: Member, engine: &Handle) -> Option<DriverHandle> {
+fn driver(
+    instance: &Instance,
+    number: u32,
+    member: Member,
+    active: &ActiveMark,
+    engine: &Handle,
+) -> Option<DriverHandle> {
     let spec = &instance.members[member.index()];
     let (health, timeouts) = (&instance.health, &instance.timeouts);
-    let serves = health.checks.iter().find(|check| check.kind == CheckKind::Http && check.port.is_none());
+    // A path that the spare answers too is none that flows answer.
+    let answers_by_flows = |check: &&Check| check.kind == CheckKind::Http && check.active_only && check.port.is_none();
+    let serves = health.checks.iter().find(answers_by_flows);
     let probe = serves.map(|check| ServeProbe {
         path: check.path.clone(),
         status: check.status.first().filter(|range| range.first == range.last).map(|range| range.first),
@@ -118,5 +129,13 @@ fn driver(instance: &Instance, number: u32, member: Member, engine: &Handle) -> 
         Launcher::Plain => Arc::new(Plain::new(address, probe, health.timeout)),
     };
     let pace = (health.interval / LOOKS_PER_INTERVAL).min(SLOWEST_LOOK);
-    Some(shell::spawn(driver, number, member, pace, engine.clone()))
+    let power_off = match &spec.launcher {
+        Launcher::FlowFuse { unreachable, .. } | Launcher::NodeRed { unreachable, .. } => {
+            PowerOff::new(&unreachable.fence_command, instance.name.as_str(), spec.name.as_str())
+        }
+        Launcher::Hotspare { .. } | Launcher::Plain => None,
+    };
+    let (active, check) = (active.clone(), instance.driver_check()?);
+    let shell = Shell { driver, instance: number, member, active, check, pace, power_off };
+    Some(shell::spawn(shell, engine.clone()))
 }
