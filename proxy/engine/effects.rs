@@ -9,7 +9,7 @@ use super::sentence::sentence;
 use super::{Engine, clock};
 use crate::events::Level;
 use crate::metrics::DURATIONS;
-use crate::store::Write;
+use crate::store::{Kept, Write};
 
 /// A pause always ends; this long if nothing else was said.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(3600);
@@ -29,7 +29,9 @@ impl Engine {
         match effect {
             Effect::Persist { id, record } => {
                 instance.last_record = Some(record.clone());
-                self.store.persist(Write { instance: instance.index, name: instance.spec.name.clone(), id, record });
+                let members = instance.spec.members.each_ref().map(|m| m.name.clone());
+                let (number, name, kept) = (instance.index, instance.spec.name.clone(), Kept { members, record });
+                self.store.persist(Write { instance: number, name, id, kept });
             }
             Effect::Route { route, drain } => self.routes.set(instance.index, route, drain),
             Effect::Send { member, link, msg } => {

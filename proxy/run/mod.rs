@@ -26,8 +26,8 @@ use crate::admin::{self, Admin};
 use crate::config::{Config, Problems, Secrets, StoreKind};
 use crate::engine::{self, Engine, Handle, Input, Parts};
 use crate::events::{EventLog, Level};
-use crate::store::Store;
 use crate::store::file::FileStore;
+use crate::store::{Kept, Store};
 use crate::traffic::Traffic;
 use crate::{hooks, link, notify};
 use site::Site;
@@ -35,8 +35,8 @@ use watch::Watch;
 
 /// Exit code when an address, the store or a thread could not be had.
 const EXIT_UNAVAILABLE: u8 = 69;
-/// After `/readyz` says that we stop, an ingress gets this long to notice before we stop to accept (STORE: ingress
-/// clients look every few seconds at the least).
+/// After `/readyz` says that we stop, an ingress gets this long to notice before we stop to accept: they look
+/// every few seconds.
 const UNREADY_FIRST: Duration = Duration::from_secs(5);
 /// A link on which nothing came for this many heartbeats is closed; its launcher opens it again.
 const LINK_IDLE_HEARTBEATS: u32 = 20;
@@ -84,7 +84,8 @@ async fn serve(config: &Config, file: &Path) -> Result<(), Failure> {
     let (site, specs) = Site::start(config, handle.clone(), traffic.clone()).map_err(failed(cannot))?;
     tokio::spawn(traffic.clone().resolve());
     let instances = specs.into_iter().map(|spec| {
-        let record = records.get(&spec.name).cloned();
+        let names = spec.members.each_ref().map(|m| m.name.as_str());
+        let record = records.get(&spec.name).map(|kept| kept.clone().for_members(names));
         (spec, record)
     });
     let instances = instances.collect();
@@ -118,7 +119,7 @@ async fn bind(what: &str, address: std::net::SocketAddr) -> Result<TcpListener, 
     Ok(listener)
 }
 
-type Records = std::collections::BTreeMap<String, hotspare_decide::Record>;
+type Records = std::collections::BTreeMap<String, Kept>;
 
 fn open_store(config: &Config, engine: Handle) -> Result<(Box<dyn Store>, Records), Failure> {
     match &config.store.kind {
@@ -204,10 +205,11 @@ async fn until_stopped(
     let mut deciding = deciding;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed("SIGTERM could not be listened for"))?;
     let mut watchdog = notify::watchdog_pace().map(tokio::time::interval);
-    loop {
+    let drain = loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = tokio::signal::ctrl_c() => break,
+            _ = terminate.recv() => break drain,
+            // Somebody at a terminal wants it to end now.
+            _ = tokio::signal::ctrl_c() => break Duration::ZERO,
             () = async { watchdog.as_mut().expect("the branch is guarded").tick().await; }, if watchdog.is_some() => {
                 // The engine answers, so it lives; a hung engine starves the watchdog.
                 if engine.status().await.is_some() {
@@ -220,13 +222,17 @@ async fn until_stopped(
                 return Err(("the engine has ended".to_owned(), Box::new(std::io::Error::other(why))));
             }
         }
-    }
+    };
     tracing::info!("stopping: not ready any more, then drain");
     notify::tell("STOPPING=1");
     stopping.store(true, Ordering::Relaxed);
     reloading.abort();
     let unready_first = UNREADY_FIRST.min(drain);
-    tokio::time::sleep(unready_first).await;
+    tokio::select! {
+        () = tokio::time::sleep(unready_first) => {}
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
     let (done, stopped) = oneshot::channel();
     engine.send(Input::Stop(done)).await;
     let _ = stopped.await;

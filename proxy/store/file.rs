@@ -6,10 +6,8 @@
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use hotspare_decide::Record;
-
 use super::journal::{Journal, JournalError, Loaded};
-use super::{Store, Write};
+use super::{Kept, Store, Write};
 use crate::engine::{Handle, Input};
 
 /// Writes that may wait for the disk; one is in flight per instance as a rule.
@@ -26,7 +24,7 @@ impl FileStore {
     ///
     /// # Errors
     /// [`JournalError`], whose message says what to do.
-    pub fn open(dir: &Path, engine: Handle) -> Result<(Self, Loaded<Record>), JournalError> {
+    pub fn open(dir: &Path, engine: Handle) -> Result<(Self, Loaded<Kept>), JournalError> {
         let (journal, loaded) = Journal::open(dir)?;
         let (writes, queue) = sync_channel(QUEUE);
         let answers = engine.clone();
@@ -55,10 +53,10 @@ impl Store for FileStore {
     }
 }
 
-fn write(mut journal: Journal<Record>, queue: &Receiver<Write>, engine: &Handle) {
+fn write(mut journal: Journal<Kept>, queue: &Receiver<Write>, engine: &Handle) {
     while let Ok(first) = queue.recv() {
         let batch: Vec<Write> = std::iter::once(first).chain(queue.try_iter()).collect();
-        let entries: Vec<_> = batch.iter().map(|w| (w.name.clone(), Some(w.record.clone()))).collect();
+        let entries: Vec<_> = batch.iter().map(|w| (w.name.clone(), Some(w.kept.clone()))).collect();
         let result = journal.append(&entries).map_err(|e| format!("the journal could not be written: {e}"));
         for Write { instance, id, .. } in batch {
             if !engine.report_waiting(Input::Stored { instance, id, result: result.clone() }) {

@@ -5,8 +5,9 @@
 
 pub mod file;
 pub mod journal;
+mod kept;
 
-use hotspare_decide::Record;
+pub use kept::Kept;
 
 /// One record that must become durable.
 #[derive(Debug, Clone)]
@@ -18,7 +19,7 @@ pub struct Write {
     /// Repeated in the answer.
     pub id: u64,
     /// The whole record; the newest write of an instance replaces what was there.
-    pub record: Record,
+    pub kept: Kept,
 }
 
 /// Where records go.
