@@ -22,6 +22,7 @@ mod conn;
 mod connect;
 mod counters;
 mod datapath;
+pub mod framing;
 mod list;
 mod mailbox;
 mod park;
