@@ -1,6 +1,6 @@
 //! Listening sockets and what comes in through them: bounds first, then the route.
 
-use crate::config::ListenerId;
+use crate::config::{ListenerId, Protocol};
 use crate::conn::Conn;
 use crate::counters::CloseReason;
 use crate::mailbox::ThreadListener;
@@ -59,9 +59,7 @@ impl Worker {
 
     pub(crate) fn watch_listeners(&mut self, on: bool) {
         for (place, listener) in self.listeners.iter().enumerate() {
-            let Some(fd) = listener.as_ref().and_then(|l| l.fd.as_ref()) else {
-                continue;
-            };
+            let Some(fd) = listener.as_ref().and_then(|l| l.fd.as_ref()) else { continue };
             // Watched already, or not watched: both are what is wanted.
             let _ = if on {
                 epoll::add(&self.epoll, fd, listener_token(place as u32), EventFlags::IN)
@@ -78,12 +76,8 @@ impl Worker {
     /// Returns how many were accepted.
     fn accept_some(&mut self, place: u32) -> usize {
         for count in 0..BATCH {
-            let Some(Some(listener)) = self.listeners.get(place as usize) else {
-                return count;
-            };
-            let Some(fd) = listener.fd.as_ref() else {
-                return count;
-            };
+            let Some(Some(listener)) = self.listeners.get(place as usize) else { return count };
+            let Some(fd) = listener.fd.as_ref() else { return count };
             match accept_with(fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok(client) => self.admit(place, client),
                 Err(Errno::AGAIN) => return count,
@@ -101,12 +95,8 @@ impl Worker {
     }
 
     fn admit(&mut self, listener: u32, client: OwnedFd) {
-        let Some(Some(listening)) = self.listeners.get(listener as usize) else {
-            return;
-        };
-        let Some(&place) = self.places.get(&listening.spec.instance) else {
-            return;
-        };
+        let Some(Some(listening)) = self.listeners.get(listener as usize) else { return };
+        let Some(&place) = self.places.get(&listening.spec.instance) else { return };
         let thread = self.thread;
         let total = self.share.acquire(&self.total);
         let local = self.local(place);
@@ -122,11 +112,14 @@ impl Worker {
             return;
         }
         cells.active.add(1);
+        let mut conn = Conn::new(place, listener, client);
+        conn.last_move = self.now;
         if let Some(Some(listening)) = self.listeners.get_mut(listener as usize) {
             listening.users += 1;
+            conn.http = (listening.spec.protocol == Protocol::Http).then(Box::default);
         }
-        let index = self.conns.insert(Conn::new(place, listener, client));
+        let index = self.conns.insert(conn);
         self.serving = Some(index);
-        self.seek(index);
+        self.find_place(index);
     }
 }

@@ -102,6 +102,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Longest time without a byte in either direction.
     pub idle: Duration,
+    /// HTTP only: longest time for a request's head to arrive once it has begun.
+    pub head: Duration,
     /// Probes of silent peers, both sides.
     pub keepalive: Keepalive,
     /// `TCP_USER_TIMEOUT`: longest time that sent bytes may stay unacknowledged; zero means the system's.
@@ -113,6 +115,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(1),
             idle: Duration::from_secs(3600),
+            head: Duration::from_secs(30),
             keepalive: Keepalive::default(),
             unacknowledged: Duration::from_secs(30),
         }

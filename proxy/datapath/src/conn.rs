@@ -1,6 +1,7 @@
 //! One client connection: the two sockets, the two flows between them, and where it stands. Small on purpose
 //! (an idle connection owns no buffer and no pipe), and without any system call of its own.
 
+use crate::http::Http;
 use crate::list::{Linked, Links};
 use crate::pipes::{Pipe, Pipes};
 use rustix::event::epoll::EventFlags;
@@ -9,8 +10,10 @@ use std::os::fd::OwnedFd;
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Waits for a member; in the instance's parked list.
+    /// Waits for a member; in the instance's parked list, or on its way into a list.
     Parked,
+    /// HTTP only: waits for its client, without a member; in the idle list.
+    Idle,
     /// On its way to a member; in the live list.
     Connecting,
     /// Bytes may flow; in the live list.
@@ -142,6 +145,8 @@ pub(crate) struct Conn {
     /// The epoch and route version that its connection to the member was opened under.
     pub(crate) epoch: u64,
     pub(crate) version: u64,
+    /// What is followed in the bytes, if anything.
+    pub(crate) http: Option<Box<Http>>,
     /// When it was first parked, in the worker's milliseconds; 0 when it was not.
     pub(crate) parked_at: u64,
     /// When a byte last moved, in the worker's milliseconds.
@@ -169,6 +174,7 @@ impl Conn {
             first_end: None,
             epoch: 0,
             version: 0,
+            http: None,
             parked_at: 0,
             last_move: 0,
         }
@@ -176,6 +182,9 @@ impl Conn {
 
     /// Whether another member can still be tried: nothing has reached this one, nothing has come from it.
     pub(crate) fn is_untouched(&self) -> bool {
+        if let Some(http) = &self.http {
+            return http.is_unsent();
+        }
         !self.up.moved && !self.down.moved && self.up.is_empty() && self.down.is_empty() && !self.up.ended
     }
 }

@@ -24,9 +24,7 @@ const WATCHED: EventFlags =
 impl Worker {
     /// Finds a member for a connection that has none: connects, parks or closes, as the route says.
     pub(crate) fn seek(&mut self, index: Index) {
-        let Some(place) = self.conns.get(index).map(|conn| conn.instance) else {
-            return;
-        };
+        let Some(place) = self.conns.get(index).map(|conn| conn.instance) else { return };
         let local = self.local(place);
         let must_wait = local.suspect.is_some() || !local.parked.is_empty();
         match local.route.load().route {
@@ -36,15 +34,13 @@ impl Worker {
                 self.release(place);
             }
             Route::Park => self.park(index, false, CloseReason::ParkFull),
-            Route::Closed => self.end(index, CloseReason::RouteClosed, false),
+            Route::Closed => self.turn_away(index, CloseReason::RouteClosed),
         }
     }
 
     /// Starts the connect of a connection that is in no list.
     pub(crate) fn connect(&mut self, index: Index) {
-        let Some(conn) = self.conns.get(index) else {
-            return;
-        };
+        let Some(conn) = self.conns.get(index) else { return };
         let (place, listener) = (conn.instance, conn.listener);
         let Some(Some(listener)) = self.listeners.get(listener as usize) else {
             return self.end(index, CloseReason::RouteClosed, false);
@@ -78,9 +74,7 @@ impl Worker {
     /// Watches the client's socket, once in its life.
     pub(crate) fn watch_client(&mut self, index: Index) -> Result<(), Errno> {
         let token = self.token(index, End::Client);
-        let Some(conn) = self.conns.get_mut(index) else {
-            return Ok(());
-        };
+        let Some(conn) = self.conns.get_mut(index) else { return Ok(()) };
         if !conn.client_watched
             && let Some(fd) = conn.client.fd.as_ref()
         {
@@ -93,9 +87,7 @@ impl Worker {
 
     /// The member's socket has an event while in connect.
     pub(crate) fn connect_event(&mut self, index: Index) {
-        let Some(conn) = self.conns.get(index) else {
-            return;
-        };
+        let Some(conn) = self.conns.get(index) else { return };
         if conn.member.failed || conn.member.hung_up && !conn.member.writable {
             let fd = conn.member.fd.as_ref();
             let error = fd.map_or(Ok(Ok(())), sockopt::socket_error).unwrap_or_else(Err);
@@ -108,9 +100,7 @@ impl Worker {
 
     fn connected(&mut self, index: Index) {
         let (thread, now) = (self.thread, self.now);
-        let Some(conn) = self.conns.get_mut(index) else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(index) else { return };
         let (place, epoch, version, member) = (conn.instance, conn.epoch, conn.version, conn.member_no);
         conn.phase = Phase::Relaying;
         conn.scout = false;
@@ -121,7 +111,7 @@ impl Worker {
         let routed = local.route.load();
         if !routed.covers(epoch) || routed.cut.covers(epoch, version) {
             self.detach(index);
-            return self.seek(index);
+            return self.find_place(index);
         }
         if parked_at > 0 {
             local.cells(thread).waited(now - parked_at);
@@ -139,9 +129,7 @@ impl Worker {
     /// `kind` is none when the fault is not the member's.
     pub(crate) fn connect_failed(&mut self, index: Index, kind: Option<SignalKind>, reason: CloseReason) {
         let thread = self.thread;
-        let Some(conn) = self.conns.get(index) else {
-            return;
-        };
+        let Some(conn) = self.conns.get(index) else { return };
         let (place, epoch, version, member, scout) =
             (conn.instance, conn.epoch, conn.version, conn.member_no, conn.scout);
         self.detach(index);
@@ -149,6 +137,7 @@ impl Worker {
         local.cells(thread).connect_failed.add(1);
         // A failure of a route that has been replaced says nothing about the new one.
         if local.route.load().version == version {
+            tracing::debug!(instance = local.shared.name, member, epoch, ?kind, "connect failed; clients wait");
             self.suspect(place, scout);
             if let Some(kind) = kind {
                 self.signal(place, kind, member, epoch);
@@ -161,16 +150,12 @@ impl Worker {
     /// Counts a connection to its member and puts it into the live list.
     fn attach(&mut self, index: Index, epoch: u64, version: u64, member: u8) {
         let thread = self.thread;
-        let Some(conn) = self.conns.get_mut(index) else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(index) else { return };
         conn.phase = Phase::Connecting;
         conn.attempt = conn.attempt.wrapping_add(1);
         (conn.epoch, conn.version, conn.member_no) = (epoch, version, member);
         let place = conn.instance as usize;
-        let Some(local) = self.locals[place].as_mut() else {
-            return;
-        };
+        let Some(local) = self.locals[place].as_mut() else { return };
         local.live.push_back(&mut self.conns, index);
         local.connecting += 1;
         local.cells(thread).to_member[member as usize].add(1);
@@ -183,10 +168,8 @@ impl Worker {
     /// Takes the member away from a live connection; afterwards it is in no list.
     pub(crate) fn detach(&mut self, index: Index) {
         let thread = self.thread;
-        let Some(conn) = self.conns.get_mut(index) else {
-            return;
-        };
-        if conn.phase == Phase::Parked {
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        if matches!(conn.phase, Phase::Parked | Phase::Idle) {
             return;
         }
         let was_connecting = conn.phase == Phase::Connecting;
@@ -195,13 +178,16 @@ impl Worker {
         conn.lasting = false;
         conn.down.discard(&mut self.io.pipes);
         conn.down = Flow::default();
+        if let Some(http) = conn.http.as_mut() {
+            http.member_is_gone();
+            conn.up.discard(&mut self.io.pipes);
+            conn.up = Flow::default();
+        }
         if let Some(fd) = std::mem::take(&mut conn.member).fd {
             socket::close_with_reset(fd);
         }
         let (place, epoch, member) = (conn.instance, conn.epoch, conn.member_no);
-        let Some(local) = self.locals[place as usize].as_mut() else {
-            return;
-        };
+        let Some(local) = self.locals[place as usize].as_mut() else { return };
         local.live.remove(&mut self.conns, index);
         local.connecting -= usize::from(was_connecting);
         local.cells(thread).to_member[member as usize].sub(1);

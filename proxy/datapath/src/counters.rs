@@ -122,6 +122,12 @@ pub struct Counters {
     pub connect_failed: u64,
     /// Times a stream took a pipe to be spliced.
     pub splices: u64,
+    /// HTTP requests that were complete enough to be sent on.
+    pub requests: u64,
+    /// HTTP requests sent a second time, since no byte of an answer had come.
+    pub resent: u64,
+    /// HTTP errors answered by the data path itself.
+    pub errors: u64,
 }
 
 impl Counters {
@@ -163,6 +169,9 @@ pub(crate) struct Cells {
     pub(crate) park_wait_ms: Cell,
     pub(crate) connect_failed: Cell,
     pub(crate) splices: Cell,
+    pub(crate) requests: Cell,
+    pub(crate) resent: Cell,
+    pub(crate) errors: Cell,
     /// The newest route version under which this thread holds nothing that the route does not cover.
     pub(crate) clear_version: AtomicU64,
 }
@@ -184,6 +193,9 @@ impl Cells {
         sum.park_wait_ms += self.park_wait_ms.get();
         sum.connect_failed += self.connect_failed.get();
         sum.splices += self.splices.get();
+        sum.requests += self.requests.get();
+        sum.resent += self.resent.get();
+        sum.errors += self.errors.get();
         for (to, from) in sum.to_member.iter_mut().zip(&self.to_member) {
             *to += from.get();
         }

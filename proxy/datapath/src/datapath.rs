@@ -223,9 +223,7 @@ impl DataPath {
         listen: SocketAddr,
         mut inherited: Vec<OwnedFd>,
     ) -> Result<(SocketAddr, Vec<OwnedFd>), rustix::io::Errno> {
-        let Some(first) = inherited.first() else {
-            return socket::listen_group(listen, self.mailboxes.len());
-        };
+        let Some(first) = inherited.first() else { return socket::listen_group(listen, self.mailboxes.len()) };
         let addr = socket::bound_addr(first)?;
         while inherited.len() < self.mailboxes.len() {
             inherited.push(socket::listen_one(addr)?);

@@ -23,6 +23,7 @@ mod connect;
 mod counters;
 mod datapath;
 pub mod framing;
+mod http;
 mod list;
 mod mailbox;
 mod park;

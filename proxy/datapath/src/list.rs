@@ -83,9 +83,7 @@ impl List {
 
     /// Takes `index`, which is in this list, out of it.
     pub(crate) fn remove<T: Linked>(&mut self, slab: &mut Slab<T>, index: Index) {
-        let Some(value) = slab.get_mut(index) else {
-            return;
-        };
+        let Some(value) = slab.get_mut(index) else { return };
         let Links { prev, next } = std::mem::take(value.links());
         match slab.get_mut(prev) {
             Some(before) => before.links().next = next,

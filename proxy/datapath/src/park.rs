@@ -23,16 +23,12 @@ impl Worker {
     /// It is closed with `reason` when there is no room.
     pub(crate) fn park(&mut self, index: Index, first: bool, reason: CloseReason) {
         let (thread, now) = (self.thread, self.now);
-        let Some(conn) = self.conns.get_mut(index) else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(index) else { return };
         conn.phase = Phase::Parked;
         let place = conn.instance as usize;
-        let Some(local) = self.locals[place].as_mut() else {
-            return;
-        };
+        let Some(local) = self.locals[place].as_mut() else { return };
         if !local.shared.reserve_parked() {
-            return self.end(index, reason, false);
+            return self.turn_away(index, reason);
         }
         let cells = &local.shared.cells[thread];
         cells.parked.add(1);
@@ -57,17 +53,13 @@ impl Worker {
     /// Takes a connection out of the parked list.
     pub(crate) fn unpark(&mut self, index: Index) {
         let thread = self.thread;
-        let Some(conn) = self.conns.get_mut(index) else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(index) else { return };
         if !std::mem::take(&mut conn.in_park) {
             return;
         }
         let place = conn.instance as usize;
         self.wheel.cancel(index);
-        let Some(local) = self.locals[place].as_mut() else {
-            return;
-        };
+        let Some(local) = self.locals[place].as_mut() else { return };
         local.parked.remove(&mut self.conns, index);
         local.shared.release_parked();
         local.cells(thread).parked.sub(1);
@@ -76,11 +68,10 @@ impl Worker {
     /// Whether a parked client has left. One that has sent its request and only closed its sending side still
     /// waits for an answer; without a request there is nothing to wait for.
     pub(crate) fn look_whether_left(&mut self, index: Index) {
-        let Some(conn) = self.conns.get(index) else {
-            return;
-        };
-        let left =
-            conn.client.failed || conn.client.hung_up && conn.up.is_empty() && nothing_to_read(conn.client.fd.as_ref());
+        let Some(conn) = self.conns.get(index) else { return };
+        // Nobody ends an HTTP request by closing half of the connection; whoever does has left.
+        let nothing_said = conn.http.is_some() || nothing_to_read(conn.client.fd.as_ref());
+        let left = conn.client.failed || conn.client.hung_up && nothing_said;
         if left {
             self.end(index, CloseReason::ParkLeft, false);
         }
@@ -89,16 +80,12 @@ impl Worker {
     /// Lets waiting connections go while there is a member to send them to.
     pub(crate) fn release(&mut self, place: u32) {
         loop {
-            let Some(local) = self.locals[place as usize].as_mut() else {
-                return;
-            };
+            let Some(local) = self.locals[place as usize].as_mut() else { return };
             let open = local.suspect.is_none() && local.connecting < WINDOW;
             if !open || !matches!(local.route.load().route, Route::To { .. }) {
                 return;
             }
-            let Some(first) = local.parked.front() else {
-                return;
-            };
+            let Some(first) = local.parked.front() else { return };
             self.unpark(first);
             self.connect(first);
         }
@@ -121,12 +108,8 @@ impl Worker {
     /// Tries a suspect member with the connection that has waited longest.
     pub(crate) fn scout(&mut self, place: u32) {
         let now = self.now;
-        let Some(Some(local)) = self.locals.get_mut(place as usize) else {
-            return;
-        };
-        let Some(suspect) = local.suspect.as_mut().filter(|s| !s.scouting && s.retry_at <= now) else {
-            return;
-        };
+        let Some(Some(local)) = self.locals.get_mut(place as usize) else { return };
+        let Some(suspect) = local.suspect.as_mut().filter(|s| !s.scouting && s.retry_at <= now) else { return };
         if !matches!(local.route.load().route, Route::To { .. }) {
             local.suspect = None;
             return;
@@ -157,7 +140,7 @@ impl Worker {
     /// Ends everyone who waits.
     pub(crate) fn close_parked(&mut self, place: u32, reason: CloseReason) {
         while let Some(index) = self.locals[place as usize].as_ref().and_then(|local| local.parked.front()) {
-            self.end(index, reason, false);
+            self.turn_away(index, reason);
         }
     }
 }

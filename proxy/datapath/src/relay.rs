@@ -2,7 +2,8 @@
 //! streams by splice through a pooled pipe.
 //!
 //! Contract: [`pump`] goes on until the source has nothing more (its `readable` goes down), the sink takes
-//! nothing more (its `writable` goes down), the source has ended, something broke, or the budget is used up.
+//! nothing more (its `writable` goes down), the source has ended, something broke, as many bytes as were asked
+//! for have moved, or the budget is used up.
 //! It never reads while anything is held, so a connection holds at most one scratch buffer's worth of bytes or
 //! one pipe's. It passes on no end: that is the caller's.
 
@@ -38,6 +39,8 @@ pub(crate) enum Stop {
     Blocked,
     /// The source has ended and everything was written.
     Ended,
+    /// As many bytes as were asked for were read and written.
+    Limit,
     /// The budget is used up; there may be more.
     Budget,
     /// The source broke.
@@ -46,21 +49,37 @@ pub(crate) enum Stop {
     SinkFailed,
 }
 
-/// Serves one flow. Returns the bytes written and why it stopped.
-pub(crate) fn pump(source: &mut Side, sink: &mut Side, flow: &mut Flow, io: &mut Io) -> (u64, Stop) {
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// So many bytes, at the beginning of the buffer.
+    Bytes(usize),
+    /// Nothing just now; an event will tell.
+    Nothing,
+    /// The end.
+    End,
+    /// The connection broke.
+    Failed,
+}
+
+/// Serves one flow until `left` more bytes were read. Returns the bytes written and why it stopped.
+pub(crate) fn pump(source: &mut Side, sink: &mut Side, flow: &mut Flow, io: &mut Io, left: &mut u64) -> (u64, Stop) {
     let mut moved = 0;
-    let stop = run(source, sink, flow, io, &mut moved);
+    let stop = run(source, sink, flow, io, left, &mut moved);
     give_back_empty_pipe(flow, io);
     flow.moved |= moved > 0;
     (moved, stop)
 }
 
-fn run(source: &mut Side, sink: &mut Side, flow: &mut Flow, io: &mut Io, moved: &mut u64) -> Stop {
+fn run(source: &mut Side, sink: &mut Side, flow: &mut Flow, io: &mut Io, left: &mut u64, moved: &mut u64) -> Stop {
     loop {
         match flush(sink, flow, moved) {
             Ok(true) => {}
             Ok(false) => return Stop::Blocked,
             Err(_) => return Stop::SinkFailed,
+        }
+        if *left == 0 {
+            return Stop::Limit;
         }
         if flow.ended {
             return Stop::Ended;
@@ -72,10 +91,10 @@ fn run(source: &mut Side, sink: &mut Side, flow: &mut Flow, io: &mut Io, moved: 
             return Stop::Budget;
         }
         let step = if flow.large_reads >= LARGE_READS && lend_pipe(flow, io) {
-            splice_in(source, flow)
+            splice_in(source, flow, left)
         } else {
             give_back_empty_pipe(flow, io);
-            copy(source, sink, flow, &mut io.scratch, moved)
+            copy(source, sink, flow, &mut io.scratch, left, moved)
         };
         if let Err(stop) = step {
             return stop;
@@ -84,44 +103,73 @@ fn run(source: &mut Side, sink: &mut Side, flow: &mut Flow, io: &mut Io, moved: 
 }
 
 /// One read, and a write of what it brought. What the sink does not take is held.
-fn copy(source: &mut Side, sink: &mut Side, flow: &mut Flow, scratch: &mut [u8], moved: &mut u64) -> Result<(), Stop> {
-    let Some(from) = source.fd.as_ref() else {
-        return Err(Stop::SourceFailed);
-    };
-    let read = match recv(from, &mut *scratch, RecvFlags::empty()) {
-        Ok((0, _)) => {
-            source.readable = false;
+fn copy(
+    source: &mut Side,
+    sink: &mut Side,
+    flow: &mut Flow,
+    scratch: &mut [u8],
+    left: &mut u64,
+    moved: &mut u64,
+) -> Result<(), Stop> {
+    let most = usize::try_from(*left).unwrap_or(usize::MAX).min(scratch.len());
+    let read = match read_some(source, &mut scratch[..most]) {
+        Read::Bytes(read) => read,
+        Read::Nothing => return Ok(()),
+        Read::End => {
             flow.ended = true;
             return Ok(());
         }
-        Ok((read, _)) => read,
-        Err(Errno::AGAIN) => {
-            source.readable = false;
-            return Ok(());
-        }
-        Err(Errno::INTR) => return Ok(()),
-        Err(_) => return Err(Stop::SourceFailed),
+        Read::Failed => return Err(Stop::SourceFailed),
     };
+    *left -= read as u64;
     flow.large_reads = if read >= LARGE_READ { flow.large_reads.saturating_add(1) } else { 0 };
-    if read < scratch.len() {
-        // All there was has been read; whatever comes later makes a new event. If the FIN was there before
-        // the read, nothing can come later: this is the end. (Urgent data makes short reads on the way.)
-        source.readable = source.failed || source.urgent;
-        flow.ended = source.hung_up && !source.failed && !source.urgent;
+    // The FIN was there before this read, which brought all there was: this is the end, no read need say so.
+    flow.ended = read < most && source.hung_up && !source.failed && !source.urgent;
+    forward(sink, flow, &scratch[..read], moved).map_err(|_| Stop::SinkFailed)
+}
+
+/// One read.
+pub(crate) fn read_some(source: &mut Side, buffer: &mut [u8]) -> Read {
+    if !source.readable {
+        return Read::Nothing;
     }
-    let sent = send_some(sink, flow.moved, &scratch[..read]).map_err(|_| Stop::SinkFailed)?;
+    let Some(from) = source.fd.as_ref() else { return Read::Failed };
+    loop {
+        match recv(from, &mut *buffer, RecvFlags::empty()) {
+            Ok((0, _)) => {
+                source.readable = false;
+                return Read::End;
+            }
+            Ok((read, _)) => {
+                // Less than asked for is all there was; whatever comes later makes a new event. What came
+                // earlier (an end, an error, an urgent mark that cut the read short) makes none.
+                let more = source.hung_up || source.failed || source.urgent;
+                source.readable = read == buffer.len() || more;
+                return Read::Bytes(read);
+            }
+            Err(Errno::AGAIN) => {
+                source.readable = false;
+                return Read::Nothing;
+            }
+            Err(Errno::INTR) => {}
+            Err(_) => return Read::Failed,
+        }
+    }
+}
+
+/// Writes `bytes` and holds what the sink does not take. The flow holds nothing before.
+pub(crate) fn forward(sink: &mut Side, flow: &mut Flow, bytes: &[u8], moved: &mut u64) -> Result<(), Errno> {
+    let sent = send_some(sink, flow.moved, bytes)?;
     *moved += sent as u64;
-    if sent > 0 {
-        flow.moved = true;
-    }
-    if sent < read {
-        flow.held = Held::Bytes { buffer: scratch[sent..read].into(), at: 0 };
+    flow.moved |= sent > 0;
+    if sent < bytes.len() {
+        flow.held = Held::Bytes { buffer: bytes[sent..].into(), at: 0 };
     }
     Ok(())
 }
 
 /// Writes what is held. True when nothing is left.
-fn flush(sink: &mut Side, flow: &mut Flow, moved: &mut u64) -> Result<bool, Errno> {
+pub(crate) fn flush(sink: &mut Side, flow: &mut Flow, moved: &mut u64) -> Result<bool, Errno> {
     match &mut flow.held {
         Held::Nothing => Ok(true),
         Held::Bytes { buffer, at } => {
@@ -142,9 +190,7 @@ fn flush(sink: &mut Side, flow: &mut Flow, moved: &mut u64) -> Result<bool, Errn
                 if !sink.writable {
                     return Ok(false);
                 }
-                let Some(to) = sink.fd.as_ref() else {
-                    return Err(Errno::NOTCONN);
-                };
+                let Some(to) = sink.fd.as_ref() else { return Err(Errno::NOTCONN) };
                 match splice_some(pipe.read.as_fd(), to.as_fd(), *filled as usize) {
                     Ok(0) => return Err(Errno::PIPE),
                     Ok(sent) => {
@@ -162,10 +208,8 @@ fn flush(sink: &mut Side, flow: &mut Flow, moved: &mut u64) -> Result<bool, Errn
 }
 
 /// Sends as much as the sink takes; takes `writable` down when it does not take all.
-fn send_some(sink: &mut Side, has_moved: bool, bytes: &[u8]) -> Result<usize, Errno> {
-    let Some(to) = sink.fd.as_ref() else {
-        return Err(Errno::NOTCONN);
-    };
+pub(crate) fn send_some(sink: &mut Side, has_moved: bool, bytes: &[u8]) -> Result<usize, Errno> {
+    let Some(to) = sink.fd.as_ref() else { return Err(Errno::NOTCONN) };
     if has_moved && !sink.nodelay {
         // Nagle never holds back the first message of a connection, so short connections don't pay for this.
         sockopt::set_tcp_nodelay(to, true)?;
@@ -190,9 +234,7 @@ fn send_some(sink: &mut Side, has_moved: bool, bytes: &[u8]) -> Result<usize, Er
 /// Gives the flow an empty pipe unless it has one. False when there is none to be had.
 fn lend_pipe(flow: &mut Flow, io: &mut Io) -> bool {
     if flow.is_empty() {
-        let Some(pipe) = io.pipes.take() else {
-            return false;
-        };
+        let Some(pipe) = io.pipes.take() else { return false };
         io.splices += 1;
         flow.held = Held::Pipe { pipe, filled: 0 };
     }
@@ -208,20 +250,18 @@ fn give_back_empty_pipe(flow: &mut Flow, io: &mut Io) {
 }
 
 /// Fills the flow's empty pipe from the source.
-fn splice_in(source: &mut Side, flow: &mut Flow) -> Result<(), Stop> {
-    let Held::Pipe { pipe, filled } = &mut flow.held else {
-        return Ok(());
-    };
-    let Some(from) = source.fd.as_ref() else {
-        return Err(Stop::SourceFailed);
-    };
-    match splice_some(from.as_fd(), pipe.write.as_fd(), PIPE_BYTES) {
+fn splice_in(source: &mut Side, flow: &mut Flow, left: &mut u64) -> Result<(), Stop> {
+    let most = usize::try_from(*left).unwrap_or(usize::MAX).min(PIPE_BYTES);
+    let Held::Pipe { pipe, filled } = &mut flow.held else { return Ok(()) };
+    let Some(from) = source.fd.as_ref() else { return Err(Stop::SourceFailed) };
+    match splice_some(from.as_fd(), pipe.write.as_fd(), most) {
         Ok(0) => {
             source.readable = false;
             flow.ended = true;
         }
         Ok(read) => {
             *filled = read as u32;
+            *left -= read as u64;
             // Once a bulky stream has shrunk to small reads it is copied again.
             flow.large_reads = if read >= LARGE_READ { LARGE_READS + 1 } else { flow.large_reads - 1 };
         }

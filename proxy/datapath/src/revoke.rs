@@ -25,9 +25,7 @@ impl Worker {
         }
         local.applied = routed.version;
         for index in self.live(place) {
-            let Some(conn) = self.conns.get(index) else {
-                continue;
-            };
+            let Some(conn) = self.conns.get(index) else { continue };
             self.serving = Some(index);
             // One that has moved no byte need not wait for the end of a drain: it has nothing to lose.
             let free_to_go = conn.is_untouched() && !routed.covers(conn.epoch);
@@ -40,6 +38,7 @@ impl Worker {
         }
         if routed.route == Route::Closed {
             self.close_parked(place, CloseReason::RouteClosed);
+            self.close_idle(place, CloseReason::RouteClosed);
         }
         self.note_clear(place);
         self.release(place);
@@ -50,7 +49,9 @@ impl Worker {
     fn revoke(&mut self, index: Index) {
         if self.conns.get(index).is_some_and(|conn| conn.is_untouched()) {
             self.detach(index);
-            self.seek(index);
+            self.find_place(index);
+        } else if self.conns.get(index).is_some_and(|conn| conn.http.is_some()) {
+            self.revoke_http(index);
         } else {
             self.end(index, CloseReason::EpochRevoked, true);
         }
@@ -58,12 +59,8 @@ impl Worker {
 
     /// Ends as many of the connections being drained as should be gone by now.
     pub(crate) fn drain_step(&mut self, place: u32) {
-        let Some(Some(local)) = self.locals.get_mut(place as usize) else {
-            return;
-        };
-        let Some(Draining { below, from, until }) = local.route.load().drain else {
-            return;
-        };
+        let Some(Some(local)) = self.locals.get_mut(place as usize) else { return };
+        let Some(Draining { below, from, until }) = local.route.load().drain else { return };
         let (from, until) = (self.elapsed(from), self.elapsed(until));
         if self.now < from {
             return;
@@ -91,9 +88,7 @@ impl Worker {
 
     /// All live connections of an instance, oldest first.
     fn live(&mut self, place: u32) -> Vec<Index> {
-        let Some(Some(local)) = self.locals.get(place as usize) else {
-            return Vec::new();
-        };
+        let Some(Some(local)) = self.locals.get(place as usize) else { return Vec::new() };
         let mut found = Vec::with_capacity(local.live.len());
         let mut at = local.live.front();
         while let Some(index) = at {

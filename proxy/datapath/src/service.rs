@@ -10,6 +10,9 @@ use crate::worker::Worker;
 use rustix::event::epoll::EventFlags;
 use rustix::net::{Shutdown, shutdown};
 
+/// A flow's bytes are not counted out beforehand.
+const ALL: u64 = u64::MAX;
+
 /// What is to become of a connection after it was served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -27,9 +30,7 @@ enum Verdict {
 
 impl Worker {
     pub(crate) fn on_event(&mut self, index: Index, end: End, flags: EventFlags) {
-        let Some(conn) = self.conns.get_mut(index) else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(index) else { return };
         let side = if end == End::Client { &mut conn.client } else { &mut conn.member };
         side.note(flags);
         match conn.phase {
@@ -40,6 +41,7 @@ impl Worker {
                     self.end(index, CloseReason::ClientReset, true);
                 }
             }
+            Phase::Idle => self.serve_http(index),
             Phase::Parked => {
                 if conn.client.hung_up || conn.client.failed {
                     self.look_whether_left(index);
@@ -51,11 +53,13 @@ impl Worker {
     pub(crate) fn on_deadline(&mut self, index: Index) {
         let now = self.now;
         let idle = self.idle_timeout(index);
-        let Some(conn) = self.conns.get_mut(index) else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(index) else { return };
         match conn.phase {
-            Phase::Parked => self.end(index, CloseReason::ParkTimeout, false),
+            Phase::Parked => self.turn_away(index, CloseReason::ParkTimeout),
+            Phase::Idle => self.idle_deadline(index),
+            Phase::Relaying if conn.http.as_ref().is_some_and(|http| http.is_late(now)) => {
+                self.refuse(index, 408, CloseReason::IdleTimeout);
+            }
             Phase::Connecting => {
                 self.connect_failed(index, Some(SignalKind::Timeout), CloseReason::ConnectTimeout);
             }
@@ -78,26 +82,26 @@ impl Worker {
     /// Moves what can be moved in both directions and acts on what came of it.
     pub(crate) fn serve(&mut self, index: Index) {
         let (thread, now) = (self.thread, self.now);
-        let Some(conn) = self.conns.get_mut(index) else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        if conn.http.is_some() {
+            return self.serve_http(index);
+        }
         let place = conn.instance;
-        let Some(local) = self.locals[place as usize].as_mut() else {
-            return;
-        };
+        let Some(local) = self.locals[place as usize].as_mut() else { return };
         if conn.is_untouched() && !local.route.load().covers(conn.epoch) {
             // The first byte is only relayed under a route that still holds. The connection finds its new
             // member when the new route is applied, in a moment.
             return;
         }
         let splices = self.io.splices;
-        let (up, up_stop) = relay::pump(&mut conn.client, &mut conn.member, &mut conn.up, &mut self.io);
+        let (up, up_stop) = relay::pump(&mut conn.client, &mut conn.member, &mut conn.up, &mut self.io, &mut { ALL });
         if up_stop == Stop::SinkFailed {
             // The member may have answered before it closed: that answer is still to be had.
             conn.member.readable = true;
             conn.member.failed = true;
         }
-        let (down, down_stop) = relay::pump(&mut conn.member, &mut conn.client, &mut conn.down, &mut self.io);
+        let (down, down_stop) =
+            relay::pump(&mut conn.member, &mut conn.client, &mut conn.down, &mut self.io, &mut { ALL });
         let cells = &local.shared.cells[thread];
         if up + down > 0 {
             conn.last_move = now;
@@ -124,11 +128,10 @@ impl Worker {
         }
     }
 
-    fn queue(&mut self, index: Index) {
+    /// Lets a connection have another turn after the others.
+    pub(crate) fn queue(&mut self, index: Index) {
         let generation = self.conns.generation(index);
-        let Some(conn) = self.conns.get_mut(index) else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(index) else { return };
         if !std::mem::replace(&mut conn.queued, true) {
             self.unfinished.push_back((index, generation));
         }
@@ -137,6 +140,7 @@ impl Worker {
     /// Ends a connection, wherever it stands. `reset`: both sides see a reset; else both are closed in order.
     pub(crate) fn end(&mut self, index: Index, reason: CloseReason, reset: bool) {
         self.unpark(index);
+        self.leave_idle(index);
         let Some(conn) = self.conns.get_mut(index) else { return };
         conn.up.discard(&mut self.io.pipes);
         let (place, listener) = (conn.instance as usize, conn.listener);

@@ -47,9 +47,7 @@ impl Wheel {
 
     /// Forgets the deadline of `id`.
     pub(crate) fn cancel(&mut self, id: Index) {
-        let Some(&Node { next, prev, slot, .. }) = self.nodes.get(id as usize) else {
-            return;
-        };
+        let Some(&Node { next, prev, slot, .. }) = self.nodes.get(id as usize) else { return };
         if slot == UNSET {
             return;
         }

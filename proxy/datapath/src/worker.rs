@@ -62,6 +62,8 @@ pub(crate) struct Local {
     pub(crate) live: List,
     /// Connections that wait, first in first out.
     pub(crate) parked: List,
+    /// HTTP connections between two requests that have no member just now.
+    pub(crate) idle: List,
     /// Of the live ones, those still in connect.
     pub(crate) connecting: usize,
     pub(crate) suspect: Option<Suspect>,
@@ -82,6 +84,7 @@ impl Local {
             shared,
             live: List::new(),
             parked: List::new(),
+            idle: List::new(),
             connecting: 0,
             suspect: None,
             epochs: Vec::new(),
@@ -131,7 +134,7 @@ pub(crate) struct Worker {
     /// Whom a fault in our own code would be blamed on.
     pub(crate) serving: Option<Index>,
     pub(crate) accepting: bool,
-    stop_at: Option<u64>,
+    pub(crate) stop_at: Option<u64>,
 }
 
 impl Worker {
@@ -278,9 +281,7 @@ impl Worker {
     /// Serves those that used up their budget, each once.
     fn go_on(&mut self) {
         for _ in 0..self.unfinished.len() {
-            let Some((index, generation)) = self.unfinished.pop_front() else {
-                break;
-            };
+            let Some((index, generation)) = self.unfinished.pop_front() else { break };
             if self.conns.is_live(index, generation) {
                 self.serving = Some(index);
                 if let Some(conn) = self.conns.get_mut(index) {
@@ -327,6 +328,7 @@ impl Worker {
                 }
                 for place in 0..self.locals.len() {
                     self.close_parked(place as u32, CloseReason::Shutdown);
+                    self.close_idle(place as u32, CloseReason::Shutdown);
                 }
             }
         }
@@ -345,10 +347,9 @@ impl Worker {
     }
 
     fn remove_instance(&mut self, id: InstanceId) {
-        let Some(place) = self.places.remove(&id) else {
-            return;
-        };
+        let Some(place) = self.places.remove(&id) else { return };
         self.close_parked(place, CloseReason::RouteClosed);
+        self.close_idle(place, CloseReason::RouteClosed);
         self.end_live(place, CloseReason::RouteClosed);
         if let Some(mut local) = self.locals[place as usize].take() {
             local.share.leave(&local.shared.connections);
@@ -363,9 +364,7 @@ impl Worker {
     pub(crate) fn signal(&mut self, place: u32, kind: SignalKind, member: u8, epoch: u64) {
         let (now, every) = (self.now, self.signal_every);
         let local = self.local(place);
-        let Some(suppressed) = local.throttle.pass(kind, now, every) else {
-            return;
-        };
+        let Some(suppressed) = local.throttle.pass(kind, now, every) else { return };
         let signal = Signal { instance: local.shared.id, kind, member, epoch, version: local.applied, suppressed };
         self.sink.signal(signal);
     }
