@@ -1,6 +1,7 @@
 //! What the tests with real Node-RED share: where it is installed, a scratch folder with flows, waiting, plain HTTP.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
+pub mod controller_stand_in;
 pub mod launcher;
 
 use std::io::{Read, Write};
