@@ -19,7 +19,7 @@ pub struct Event {
     pub kind: EventKind,
     /// What was seen of both members; for decisions, not for mere notes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observations: Option<Observations>,
+    pub observations: Option<Box<Observations>>,
 }
 
 /// How loud an event is.

@@ -30,6 +30,7 @@ mod time;
 mod view;
 
 pub use decider::Decider;
+pub use decider::table::{TRANSITIONS, Transition};
 pub use effect::{Effect, ParkReason, Route};
 pub use event::{Cause, Event, EventKind, Observation, Observations, Proof, Severity};
 pub use guard::{Guard, GuardConfig, GuardEffect, GuardEvent, GuardInput, GuardRecord, ModuleEvent};

@@ -103,7 +103,8 @@ pub struct MemberStatus {
     pub revision: Option<String>,
     /// What is left of the lease, in milliseconds.
     pub lease_left_ms: Option<u64>,
-    /// What is left of a promise given to the peer, in milliseconds.
+    /// What is left of a promise given to the peer, or of the wait after boot (it may have promised and forgotten),
+    /// in milliseconds.
     pub promise_given_left_ms: Option<u64>,
     /// What is left of a promise the peer gave, in milliseconds.
     pub promise_held_left_ms: Option<u64>,

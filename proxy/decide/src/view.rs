@@ -66,6 +66,8 @@ pub struct View {
     pub failovers_last_hour: u32,
     /// What a planned change is doing.
     pub plan: Option<String>,
+    /// Why a wanted start cannot happen.
+    pub stuck: Option<String>,
     /// The members, in configured order.
     pub members: [MemberView; 2],
     /// The last change of the active.

@@ -1,41 +1,279 @@
 //! Who is active: the controller's side, one decider per instance.
+//!
+//! Owns: the state of the instance, the tenures that may be running somewhere, the record, the route. Never does:
+//! I/O; reading a clock; taking silence for death; starting one member while another's tenure lacks its proof.
+//!
+//! How it works: an input only updates what is known. Then `advance` looks at everything known, as often as
+//! something changes, and takes the steps that are due. So nothing depends on the order in which two facts arrive.
+//!
+//! Reads in this order: `table` (the states), this file, `recover`, `start`, `failover`, `fencing` (tenures and
+//! proofs), `switchover`, `restart`, then `member`, `health`, `messages`, `damping`, `operator`, `durable`, `view`.
+
+mod damping;
+mod durable;
+mod failover;
+mod fencing;
+mod health;
+mod member;
+mod messages;
+mod operator;
+mod recover;
+mod restart;
+mod start;
+mod switchover;
+pub(crate) mod table;
+mod view;
 
 use crate::effect::{Effect, ParkReason, Route};
-use crate::ids::{Epoch, Member};
+use crate::event::{Event, EventKind, Proof};
+use crate::ids::{Epoch, LinkId, Member, OpId, PerMember};
 use crate::input::Input;
+use crate::message::Down;
 use crate::record::Record;
+use crate::rules::Rules;
 use crate::settings::Settings;
-use crate::time::Time;
-use crate::view::{Forecast, StateName, View};
+use crate::time::{Time, ms};
+use crate::view::{LastFailover, StateName};
+use durable::Durable;
+use failover::Replacing;
+use fencing::Track;
+use health::Suspicion;
+use member::MemberState;
+use restart::Rolling;
 use std::collections::VecDeque;
+use std::time::Duration;
+use switchover::Plan;
+
+/// More steps than this after one input would be a loop; the rest waits for the next input.
+const MAX_STEPS: usize = 32;
 
 /// Decides for one instance.
 #[derive(Debug)]
 pub struct Decider {
+    name: String,
+    settings: Settings,
+    rules: Rules,
+    /// The latest time seen; time never goes back in here.
+    now: Time,
+    /// One moment on both clocks, to read and write the times in the record.
+    anchor: (Time, u64),
+    leader: bool,
+    state: State,
+    state_since: Time,
+    /// Who is active; in the states `Active` and `Draining` only.
+    active: Option<(Member, Epoch)>,
+    active_since: Time,
+    route: Route,
+    members: PerMember<MemberState>,
+    tenures: Vec<Track>,
+    durable: Durable,
+    /// The change under way that nobody asked for.
+    replacing: Option<Replacing>,
+    plan: Option<Plan>,
+    rolling: Option<Rolling>,
+    last_proof: Option<Proof>,
+    /// Why the process of the last active ended, if it did.
+    last_exit: Option<crate::message::ExitCause>,
+    last_failover: Option<LastFailover>,
+    /// A look at a suspected active found it well: refusals don't count again before this.
+    trust_until: Time,
+    hold_until: Time,
+    paused_until: Option<Time>,
+    /// We look afresh until then, and start nothing.
+    observe_until: Time,
+    blind: bool,
+    was_seeing: bool,
+    /// Why a wanted start can't happen, as last said.
+    stuck: Option<String>,
+    last_op: u64,
     effects: VecDeque<Effect>,
+    ignored: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Follower,
+    Recovering,
+    Idle,
+    Starting { op: OpId, member: Member, epoch: Epoch, deadline: Time },
+    Verifying { member: Member, epoch: Epoch, deadline: Time },
+    Active { since: Time, suspicion: Option<Suspicion> },
+    Draining { deadline: Time },
+    Fencing,
+}
+
+impl State {
+    fn name(&self) -> StateName {
+        match self {
+            State::Follower => StateName::Follower,
+            State::Recovering => StateName::Recovering,
+            State::Idle => StateName::Idle,
+            State::Starting { .. } => StateName::Starting,
+            State::Verifying { .. } => StateName::Verifying,
+            State::Active { .. } => StateName::Active,
+            State::Draining { .. } => StateName::Draining,
+            State::Fencing => StateName::Fencing,
+        }
+    }
 }
 
 impl Decider {
     /// A controller that has just started and decides for this instance. `wall_ms` is the wall clock (milliseconds
     /// since 1970), used only to read and write the times in the record.
-    pub fn new(_now: Time, _wall_ms: u64, _name: String, _settings: Settings, _record: Option<Record>) -> Self {
-        Decider { effects: VecDeque::new() }
+    pub fn new(now: Time, wall_ms: u64, name: String, settings: Settings, record: Option<Record>) -> Self {
+        let mut decider = Decider::follower(now, wall_ms, name, settings);
+        decider.take_lead(record);
+        decider.advance();
+        decider
     }
 
-    /// A controller of a group that doesn't lead (yet): it answers heartbeats and decides nothing.
+    /// A controller of a group that doesn't lead (yet): it answers heartbeats, follows the route and decides nothing.
     pub fn follower(now: Time, wall_ms: u64, name: String, settings: Settings) -> Self {
-        Decider::new(now, wall_ms, name, settings, None)
+        let checks = settings.health.checks;
+        let want = recover::empty_record(&settings);
+        Decider {
+            name,
+            settings,
+            rules: Rules::default(),
+            now,
+            anchor: (now, wall_ms),
+            leader: false,
+            state: State::Follower,
+            state_since: now,
+            active: None,
+            active_since: now,
+            route: Route::Park { reason: ParkReason::Recovering },
+            members: PerMember::new(MemberState::new(now, checks), MemberState::new(now, checks)),
+            tenures: Vec::new(),
+            durable: Durable::new(None, want),
+            replacing: None,
+            plan: None,
+            rolling: None,
+            last_proof: None,
+            last_exit: None,
+            last_failover: None,
+            trust_until: now,
+            hold_until: now,
+            paused_until: None,
+            observe_until: now,
+            blind: false,
+            was_seeing: false,
+            stuck: None,
+            last_op: 0,
+            effects: VecDeque::new(),
+            ignored: 0,
+        }
+    }
+
+    /// Breaks one safety rule, so that a test can show that the rule is needed. To be called right after `new`.
+    #[cfg(feature = "mutants")]
+    pub fn break_rule(&mut self, rule: crate::Rule) {
+        self.rules = Rules::breaking(rule);
+        if !self.rules.holds(crate::Rule::LeaseSurvivesRestart) {
+            self.forget_leases();
+        }
     }
 
     /// Tells the decider what happened. `now` is this host's `CLOCK_BOOTTIME`.
-    pub fn handle(&mut self, _now: Time, _input: Input) {}
+    pub fn handle(&mut self, now: Time, input: Input) {
+        self.now = now.max(self.now);
+        match input {
+            Input::LinkUp { member, link, session } => self.on_link_up(member, link, session),
+            Input::LinkDown { member, link } => self.on_link_down(member, link),
+            Input::Up { member, link, msg } => return self.on_up(member, link, msg),
+            Input::Receipt { member, receipt } => self.on_receipt(member, &receipt),
+            Input::Probe { member, check, outcome, flows } => self.on_probe(member, check, outcome, flows),
+            Input::Trouble { member, epoch, trouble } => self.on_trouble(member, epoch, trouble),
+            Input::Drained { epoch } => self.on_drained(epoch),
+            Input::Persisted { id } => self.on_persisted(id),
+            Input::PersistFailed { id, reason } => self.on_persist_failed(id, reason),
+            Input::Operator { request, command } => self.on_operator(request, command),
+            Input::Leadership { leader, record, wall_ms } => self.on_leadership(leader, record, wall_ms),
+            Input::Stalled { gap } => self.on_stalled(gap),
+        }
+        self.advance();
+    }
 
     /// Tells the decider that the time of `poll_timeout` has come.
-    pub fn handle_timeout(&mut self, _now: Time) {}
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.now = now.max(self.now);
+        self.advance();
+    }
+
+    /// Takes every step that is due by what is known now.
+    fn advance(&mut self) {
+        if self.leader {
+            self.end_pause();
+            for _ in 0..MAX_STEPS {
+                self.prove_what_is_known();
+                if !self.step() {
+                    break;
+                }
+            }
+            self.step_rolling();
+            self.watch_sight();
+            self.watch_spare();
+            self.pump_durable();
+        } else {
+            self.follow();
+        }
+    }
+
+    /// One step of the state at hand; true if something changed and another look is due.
+    fn step(&mut self) -> bool {
+        match self.state {
+            State::Follower => false,
+            State::Recovering => self.step_recovering(),
+            State::Idle => self.step_idle(),
+            State::Starting { member, epoch, deadline, .. } => self.step_starting(member, epoch, deadline),
+            State::Verifying { member, epoch, deadline } => self.step_verifying(member, epoch, deadline),
+            State::Active { .. } => self.step_active(),
+            State::Draining { deadline } => self.step_draining(deadline),
+            State::Fencing => self.step_fencing(),
+        }
+    }
 
     /// When to call `handle_timeout` next. `None`: only after an input.
     pub fn poll_timeout(&self) -> Option<Time> {
-        None
+        let silence = self.settings.lease.silence();
+        let deadlines = &self.settings.deadlines;
+        let mut times = [self.now; 24];
+        let mut n = 0;
+        let mut add = |at: Time| {
+            times[n] = at;
+            n += 1;
+        };
+        for m in &self.members.0 {
+            add(m.heard.map_or(self.now, |at| at + silence));
+            add(m.lease_end);
+            add(m.grace_until);
+            add(m.not_before);
+            add(m.fence.map_or(self.now, |o| o.at + deadlines.fence_retry));
+        }
+        add(self.observe_until);
+        add(self.hold_until);
+        add(self.paused_until.unwrap_or(self.now));
+        add(self.durable.retry_at.unwrap_or(self.now));
+        add(self.rolling.as_ref().map_or(self.now, Rolling::deadline));
+        add(self.plan.as_ref().map_or(self.now, Plan::deadline));
+        add(self.failback_due().unwrap_or(self.now));
+        match &self.state {
+            State::Starting { deadline, .. } | State::Verifying { deadline, .. } | State::Draining { deadline } => {
+                add(*deadline);
+            }
+            State::Active { suspicion, .. } => add(suspicion.map_or(self.now, |s| s.until)),
+            State::Idle => {
+                add(self.state_since + deadlines.start_grace);
+                add(self.state_since + switchover::TARGET_WAIT);
+            }
+            State::Recovering => add(self.state_since + deadlines.observe),
+            State::Fencing => {
+                add(self.unreachable_rule_due().unwrap_or(self.now));
+                add(self.rollback_due());
+            }
+            State::Follower => {}
+        }
+        times[..n].iter().copied().filter(|at| *at > self.now).min()
     }
 
     /// What to do next, in order; `None` when there is nothing more.
@@ -43,46 +281,82 @@ impl Decider {
         self.effects.pop_front()
     }
 
-    /// New settings, from a reload. A wider lease takes effect once it is durable.
-    pub fn set_settings(&mut self, _now: Time, _settings: Settings) {}
-
-    /// The state, by name.
-    pub fn state(&self) -> StateName {
-        StateName::Recovering
+    /// New settings, from a reload. Running members are undisturbed; a wider lease is granted once it is durable.
+    pub fn set_settings(&mut self, now: Time, settings: Settings) {
+        self.now = now.max(self.now);
+        for m in &mut self.members.0 {
+            m.checks.resize(settings.health.checks, health::Check::default());
+        }
+        self.durable.want.lease = self.durable.want.lease.widest(&settings.lease);
+        self.settings = settings;
+        self.advance();
     }
 
-    /// Who is active, and under which epoch.
-    pub fn active(&self) -> Option<(Member, Epoch)> {
-        None
+    fn go(&mut self, state: State) {
+        debug_assert!(
+            table::allowed(self.state.name(), state.name()),
+            "{:?} to {:?} is not in the table",
+            self.state.name(),
+            state.name()
+        );
+        self.state = state;
+        self.state_since = self.now;
+        self.stuck = None;
     }
 
-    /// The highest epoch reserved.
-    pub fn epoch(&self) -> Epoch {
-        Epoch::NONE
+    fn set_route(&mut self, route: Route, drain: Option<Duration>) {
+        if self.route != route {
+            self.route = route;
+            self.effects.push_back(Effect::Route { route, drain });
+        }
     }
 
-    /// Where connections go.
-    pub fn route(&self) -> Route {
-        Route::Park { reason: ParkReason::Recovering }
+    fn send(&mut self, member: Member, link: LinkId, msg: Down) {
+        self.effects.push_back(Effect::Send { member, link, msg });
     }
 
-    /// Whether this controller decides for the instance (what `Welcome` and `Ack` say).
-    pub fn is_leader(&self) -> bool {
-        false
+    fn next_op(&mut self) -> OpId {
+        self.last_op += 1;
+        OpId(self.last_op)
     }
 
-    /// Everything, for status and metrics. Costs some allocations; call it when asked, not per connection.
-    pub fn view(&self, _now: Time) -> View {
-        panic!("comes with the decider")
+    fn ignore(&mut self) {
+        self.ignored += 1;
     }
 
-    /// Would a switchover (to `to`, or to the spare) work now? If not, every reason.
-    pub fn check_switchover(&self, _now: Time, _to: Option<Member>) -> Result<Member, Vec<String>> {
-        Err(Vec::new())
+    /// Something worth knowing.
+    fn event(&mut self, kind: EventKind) {
+        self.push_event(kind, false);
     }
 
-    /// "If the active died this moment: …"
-    pub fn forecast(&self, _now: Time) -> Forecast {
-        Forecast { to: None, after_exit_ms: None, after_silence_ms: None, sentences: Vec::new() }
+    /// A decision: with everything seen at this moment.
+    fn event_seen(&mut self, kind: EventKind) {
+        self.push_event(kind, true);
+    }
+
+    fn push_event(&mut self, kind: EventKind, seen: bool) {
+        let observations = seen.then(|| Box::new(self.observations()));
+        let event =
+            Event { at: self.now, state: self.state.name(), epoch: self.durable.want.epoch, kind, observations };
+        self.effects.push_back(Effect::Event(event));
+    }
+
+    /// We have just come to see again: facts are noted, nothing is started yet.
+    fn observing(&self) -> bool {
+        self.now < self.observe_until
+    }
+
+    /// The tenure that is starting, being looked at, active or drained.
+    fn current(&self) -> Option<(Member, Epoch)> {
+        match self.state {
+            State::Starting { member, epoch, .. } | State::Verifying { member, epoch, .. } => Some((member, epoch)),
+            State::Active { .. } | State::Draining { .. } => self.active,
+            _ => None,
+        }
+    }
+
+    fn on_stalled(&mut self, gap: Duration) {
+        self.event(EventKind::Stalled { gap_ms: ms(gap) });
+        self.observe_until = self.observe_until.max(self.now + self.settings.deadlines.observe);
     }
 }

@@ -162,7 +162,7 @@ impl Guard {
             lag_ms: self.process.lag_ms,
             revision: self.process.revision.clone(),
             lease_left_ms: left(self.lease_end()),
-            promise_given_left_ms: left(self.promises.given_until),
+            promise_given_left_ms: left(self.promises.given_until.max(Some(self.quarantine_end))),
             promise_held_left_ms: left(self.promises.held_until.filter(|_| self.tenure.is_some())),
             node_red: self.process.node_red.clone(),
             restarts: self.process.restarts,
