@@ -90,6 +90,9 @@ port = {{ .memberPort }}
 {{- range .Values.hooks }}
 
 [[hook]]
-{{- include "hotspare.toml" . }}
+{{- include "hotspare.toml" (omit . "events") }}
+{{- with .events }}
+on = {{ toJson . }}
+{{- end }}
 {{- end }}
 {{- end }}
