@@ -18,6 +18,10 @@ use super::words::{instant, is, list, number, span, text};
 const BEFORE_MS: u64 = 5_000;
 /// And these after its end.
 const AFTER_MS: u64 = 10_000;
+/// What is seen before a change is decided.
+const SIGNS: [&str; 6] = ["suspected", "cleared", "link", "spare_ready", "spare_not_ready", "out_of_sync"];
+/// What comes of a change.
+const OUTCOMES: [&str; 6] = ["plan_ended", "link", "spare_ready", "spare_not_ready", "out_of_sync", "in_sync"];
 /// How many of the things that kept a failover from happening are told.
 const KEPT: usize = 5;
 
@@ -131,14 +135,23 @@ fn kept(events: &[Value]) -> Vec<&Value> {
 }
 
 /// The events that belong to the newest change of the active, in order; empty if none is in the log.
+///
+/// It begins with the decision (the first step of a planned one), or with the signs that came shortly before it, and
+/// ends with what came of it.
 fn last_change(events: &[Value]) -> &[Value] {
     let at = |index: usize| number(&events[index], "at_ms").unwrap_or(0);
+    let is_any = |index: usize, kinds: &[&str]| kinds.contains(&kind(&events[index]));
     let Some(end) = events.iter().rposition(|entry| kind(entry) == "active") else { return &[] };
-    let after_previous = events[..end].iter().rposition(|entry| kind(entry) == "active").map_or(0, |index| index + 1);
-    let begins = ["failover_began", "step", "fence_ordered", "suspected", "start_ordered"];
-    let began = (after_previous..end).find(|index| begins.contains(&kind(&events[*index]))).unwrap_or(end);
-    let first = (after_previous..=began).find(|index| at(*index) + BEFORE_MS >= at(began)).unwrap_or(began);
-    let last = (end..events.len()).take_while(|index| at(*index) <= at(end) + AFTER_MS).last().unwrap_or(end);
+    let since = (0..end).rev().find(|index| is_any(*index, &["active", "plan_ended"])).map_or(0, |index| index + 1);
+    let decision = match events[end]["event"]["planned"] == true {
+        true => (since..end).find(|index| is_any(*index, &["step"])),
+        false => (since..end).rev().find(|index| is_any(*index, &["failover_began"])),
+    };
+    let began = decision.or_else(|| (since..end).find(|index| is_any(*index, &["start_ordered"]))).unwrap_or(end);
+    let is_sign = |index: &usize| is_any(*index, &SIGNS) && at(*index) + BEFORE_MS >= at(began);
+    let first = (since..began).rev().take_while(is_sign).last().unwrap_or(began);
+    let is_outcome = |index: &usize| is_any(*index, &OUTCOMES) && at(*index) <= at(end) + AFTER_MS;
+    let last = (end + 1..events.len()).take_while(is_outcome).last().unwrap_or(end);
     &events[first..=last]
 }
 
