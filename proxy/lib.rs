@@ -15,6 +15,7 @@ pub mod http;
 pub mod link;
 pub mod metrics;
 pub mod notify;
+pub mod platform;
 pub mod probe;
 pub mod run;
 pub mod store;

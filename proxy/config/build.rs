@@ -143,6 +143,7 @@ impl<'r> Builder<'r> {
             limits: written.limits.into_inner(),
             failover: written.failover.into_inner(),
             drill: drill(&written.drill),
+            platform: written.platform.listen,
         })
     }
 

@@ -41,6 +41,8 @@ pub enum Change {
     Failover,
     /// Rehearsals.
     Drill,
+    /// The platform's endpoint.
+    Platform,
 }
 
 impl Difference {
@@ -91,6 +93,7 @@ fn changes(old: &Instance, new: &Instance) -> Vec<Change> {
         (Change::Limits, old.limits != new.limits),
         (Change::Failover, old.failover != new.failover),
         (Change::Drill, old.drill != new.drill),
+        (Change::Platform, old.platform != new.platform),
     ];
     members.chain(others.into_iter().filter(|(_, differs)| *differs).map(|(change, _)| change)).collect()
 }

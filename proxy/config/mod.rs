@@ -187,6 +187,8 @@ pub struct Instance {
     pub failover: Failover,
     /// Rehearsals; `None` if none is due by itself.
     pub drill: Option<Drill>,
+    /// Where a platform talks to the pair as to one launcher.
+    pub platform: Option<SocketAddr>,
 }
 
 /// A port that leads to the members.

@@ -29,6 +29,7 @@ use crate::store::Store;
 pub use handle::{Accepted, Handle, Order, Refusal, Verb};
 pub use input::{DriverEvent, Input, Reload};
 pub use instance::{InstanceSpec, MemberSpec};
+pub use status::InstanceStatus;
 
 /// Inputs that may wait. At 2,000 members and ten heartbeats a second this is a quarter of a second's worth.
 const QUEUE: usize = 5000;

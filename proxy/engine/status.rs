@@ -104,6 +104,8 @@ pub struct MemberStatus {
     pub ready: bool,
     /// Why not.
     pub why_not: Option<String>,
+    /// Fenced on request, and not started until it is released.
+    pub held: bool,
     /// What its flows do: `down`, `booting`, `stopped`, `starting`, `running`, `stopping`, `unknown`.
     pub flows: String,
     /// The epoch under which its flows run.

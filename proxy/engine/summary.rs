@@ -108,6 +108,7 @@ fn member_status(instance: &Instance, member: Member, view: &View) -> MemberStat
         role: if view.active == Some(member) { "active" } else { "standby" },
         ready: seen.ready,
         why_not: seen.why_not.clone(),
+        held: seen.held,
         flows: seen.flows.map_or("unknown", flows_word).to_owned(),
         tenure: said.and_then(|s| s.tenure).map(|e| e.0),
         max_epoch: said.map(|s| s.max_epoch.0),

@@ -16,6 +16,7 @@ use crate::admin::Access;
 use crate::config::{Change, Config, Difference, Instance};
 use crate::engine::{Handle, Input, InstanceSpec, Reload};
 use crate::link::Identities;
+use crate::platform::{Endpoint, Endpoints, EnginePair};
 use crate::probe::{self, ActiveMark, Checked};
 use crate::traffic::Traffic;
 
@@ -31,11 +32,13 @@ pub(super) struct Site {
     pub(super) identities: Arc<ArcSwap<Identities>>,
     /// Who may do what; the admin listener reads it.
     pub(super) access: Arc<ArcSwap<Access>>,
+    platform: Endpoints,
     served: HashMap<String, Served>,
     next_number: u32,
 }
 
 struct Served {
+    platform: Option<Endpoint>,
     number: u32,
     active: ActiveMark,
     checks: Vec<JoinHandle<()>>,
@@ -57,6 +60,7 @@ impl Site {
             traffic,
             identities: Arc::default(),
             access: Arc::new(ArcSwap::from_pointee(Access::of(&config.admin))),
+            platform: Endpoints::start().map_err(no_platform_thread)?,
             served: HashMap::new(),
             next_number: 0,
         };
@@ -132,6 +136,10 @@ impl Site {
                     name.as_str()
                 ));
             }
+            if old.platform != new.platform {
+                let name = name.as_str();
+                return Err(format!("instance '{name}': platform.listen can only change with a restart"));
+            }
             self.traffic.change(self.served[name.as_str()].number, new).map_err(|e| e.to_string())?;
             changed.push(name.as_str().to_owned());
         }
@@ -165,9 +173,19 @@ impl Site {
         let active: ActiveMark = Arc::new(AtomicU8::new(0));
         self.traffic.add(number, instance, active.clone())?;
         self.next_number += 1;
+        let platform = match instance.platform {
+            Some(listen) => match self.platform.open(listen, self.pair(instance)) {
+                Ok(endpoint) => Some(endpoint),
+                Err(reason) => {
+                    self.traffic.remove(number);
+                    return Err(hotspare_datapath::Error::Listen { name: "platform".to_owned(), addr: listen, reason });
+                }
+            },
+            None => None,
+        };
         let (spec, checks) = spec::instance(number, instance, &active, &self.engine);
         let checks = self.spawn(checks);
-        self.served.insert(instance.name.as_str().to_owned(), Served { number, active, checks });
+        self.served.insert(instance.name.as_str().to_owned(), Served { platform, number, active, checks });
         Ok((number, spec))
     }
 
@@ -184,12 +202,22 @@ impl Site {
         let number = served.number;
         let (spec, checks) = spec::instance(number, instance, &served.active, &self.engine);
         let checks = self.spawn(checks);
+        let pair = self.pair(instance);
         if let Some(served) = self.served.get_mut(name) {
+            if let Some(endpoint) = &mut served.platform
+                && let Err(error) = self.platform.change(endpoint, pair)
+            {
+                tracing::error!(instance = name, %error, "reload: the platform's endpoint still has the old members");
+            }
             served.checks.iter().for_each(JoinHandle::abort);
             served.checks = checks;
         }
         self.tell(Reload::Change { number, spec: Box::new(spec) }).await;
         tracing::info!(instance = name, "reload: changed");
+    }
+
+    fn pair(&self, instance: &Instance) -> Arc<EnginePair> {
+        Arc::new(EnginePair::new(instance, self.engine.clone()))
     }
 
     fn spawn(&self, checks: Vec<Checked>) -> Vec<JoinHandle<()>> {
@@ -207,6 +235,10 @@ impl Site {
         self.engine.send(Input::Reload { change, done }).await;
         let _ = applied.await;
     }
+}
+
+fn no_platform_thread(reason: std::io::Error) -> hotspare_datapath::Error {
+    hotspare_datapath::Error::System { what: "a thread for platforms", reason }
 }
 
 fn same_launcher(old: &Instance, new: &Instance, member: usize) -> bool {

@@ -114,7 +114,8 @@ fn listeners(report: &mut Report, file: &File) {
     for instance in &file.instance {
         let main = instance.listen.map(|listen| (format!("{}.listen", instance.at), listen));
         let more = instance.listener.iter().map(|one| (format!("{}.listen", one.at), one.listen));
-        taken.extend(main.into_iter().chain(more));
+        let platform = instance.platform.listen.map(|listen| (format!("{}.platform.listen", instance.at), listen));
+        taken.extend(main.into_iter().chain(more).chain(platform));
     }
     for (index, (key, listen)) in taken.iter().enumerate() {
         if let Some((other, address)) = taken[..index].iter().find(|(_, other)| collide(*listen, *other)) {

@@ -33,6 +33,16 @@ section! {
         failover: Located<Failover>;
         /// Rehearsals.
         drill: Located<Drill>;
+        /// For a platform such as FlowFuse: the pair as if it were one launcher.
+        platform: Located<Platform>;
+    }
+}
+
+section! {
+    /// An endpoint that speaks FlowFuse's launcher's admin API and means the pair: start, stop, rolling restart, state, logs.
+    pub(in crate::config) Platform {
+        /// Where it listens. That API knows no authentication: whoever reaches it can stop the instance. Keep it to the platform's network.
+        listen: Option<SocketAddr>, otherwise "there is no such endpoint";
     }
 }
 
