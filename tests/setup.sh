@@ -55,6 +55,9 @@ mosquitto_sub mosquitto-clients
 ip iproute2
 nft nftables
 promtool prometheus
+systemd-analyze systemd
+python3 python3
+/usr/share/doc/python3-venv python3-venv
 faketime faketime
 protoc protobuf-compiler
 /usr/include/google/protobuf/empty.proto libprotobuf-dev

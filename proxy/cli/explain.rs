@@ -1,95 +1,210 @@
-//! `hotspare explain`: the story of the last change, and what would happen now.
+//! `hotspare explain`: what would happen now, how the last change came about, and what kept one from coming about.
+//!
+//! Owns the telling. The facts are the proxy's: its forecast, and the event log, in which every decision left what
+//! was seen, which proof it had and how long it took.
 
 use std::io::{self, Write};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::args::ExplainArgs;
 use super::client::Client;
 use super::failure::Failure;
+use super::status::find;
 use super::table::{BOLD, DIM, out};
-use super::words::{instant, number, text};
+use super::words::{instant, is, list, number, span, text};
+
+/// Events this long before a change's own first one belong to its story.
+const BEFORE_MS: u64 = 5_000;
+/// And these after its end.
+const AFTER_MS: u64 = 10_000;
+/// What is seen before a change is decided.
+const SIGNS: [&str; 6] = ["suspected", "cleared", "link", "spare_ready", "spare_not_ready", "out_of_sync"];
+/// What comes of a change.
+const OUTCOMES: [&str; 6] = ["plan_ended", "link", "spare_ready", "spare_not_ready", "out_of_sync", "in_sync"];
+/// How many of the things that kept a failover from happening are told.
+const KEPT: usize = 5;
 
 /// Tells it in sentences.
 ///
 /// # Errors
 /// When the proxy can't be asked, or has no such instance.
 pub async fn explain(args: &ExplainArgs) -> Result<(), Failure> {
-    let story = Client::new(&args.admin)?.get(&format!("/v1/instances/{}/explain", args.instance)).await?;
+    let client = Client::new(&args.admin)?;
+    let status = client.status().await?;
+    let one = find(&status, &args.instance)?;
+    let story = client.get(&format!("/v1/instances/{}/explain", args.instance)).await?;
+    let events = client.get(&format!("/v1/events?instance={}", args.instance)).await?;
+    let events = events.as_array().map_or_else(|| list(&events, "events"), Vec::as_slice);
+    let change = last_change(events);
     let mut out = out();
     if args.json {
-        writeln!(out, "{story:#}")?
-    } else {
-        tell(&mut out, &story)?
+        let all = json!({"instance": one, "explain": story, "last_change": change, "kept": kept(events)});
+        return Ok(writeln!(out, "{all:#}")?);
+    }
+    tell_now(&mut out, one, &story)?;
+    tell_change(&mut out, one, change)?;
+    tell_kept(&mut out, events)?;
+    Ok(())
+}
+
+fn tell_now(out: &mut impl Write, one: &Value, story: &Value) -> io::Result<()> {
+    writeln!(out, "{BOLD}Now{BOLD:#}")?;
+    let detail = text(one, "detail");
+    let active = one["active"].as_str().map_or("No member is active".to_owned(), |name| format!("{name} is active"));
+    let since = number(one, "since_ms").map(|ms| format!(" since {}", span(ms))).unwrap_or_default();
+    writeln!(out, "  {active}{since}.")?;
+    if !detail.is_empty() {
+        writeln!(out, "  {detail}")?;
+    }
+    for sentence in list(&story["if_the_active_died_now"], "sentences").iter().filter_map(Value::as_str) {
+        writeln!(out, "  {sentence}")?;
     }
     Ok(())
 }
 
-/// A story is a table of chapters, each a sentence, a list of sentences, or a list of events with their times.
-/// What there is gets told under its name, in the order the proxy has it.
-fn tell(out: &mut impl Write, story: &Value) -> io::Result<()> {
-    match story {
-        Value::Object(chapters) => {
-            for (name, chapter) in chapters.iter().filter(|(_, chapter)| !is_empty(chapter)) {
-                writeln!(out, "{BOLD}{}{BOLD:#}", name.replace('_', " "))?;
-                sentences(out, chapter, 1)?;
-                writeln!(out)?;
-            }
-            Ok(())
-        }
-        other => sentences(out, other, 0),
+fn tell_change(out: &mut impl Write, one: &Value, change: &[Value]) -> io::Result<()> {
+    let Some(first) = change.first() else {
+        return writeln!(out, "\n{BOLD}The last change{BOLD:#}\n  None is in the event log.");
+    };
+    let began = number(first, "at_ms").unwrap_or(0);
+    writeln!(out, "\n{BOLD}The last change{BOLD:#}, from {} UTC", instant(began))?;
+    for entry in change {
+        let after = number(entry, "at_ms").unwrap_or(began).saturating_sub(began);
+        let at = format!("+{}", span(after));
+        writeln!(out, "  {DIM}{at:>12}{DIM:#}  {}", text(entry, "text"))?;
     }
+    if let Some(seen) = change.iter().map(|entry| &entry["event"]["observations"]).find(|seen| seen.is_object()) {
+        writeln!(out, "  What was seen when it was decided:")?;
+        for (member, side) in list(one, "members").iter().zip(["a", "b"]) {
+            writeln!(out, "    {}: {}", text(member, "name"), observation(&seen[side]))?;
+        }
+    }
+    if let Some(end) = change.iter().map(|entry| &entry["event"]).find(|event| text(event, "event") == "active") {
+        let detect = number(end, "detect_ms").map(|ms| format!("Until it was noticed: {}. ", span(ms)));
+        let took = number(end, "took_ms").map(|ms| format!("From the decision to the new active: {}.", span(ms)));
+        writeln!(out, "  {}{}", detect.unwrap_or_default(), took.unwrap_or_default())?;
+    }
+    Ok(())
 }
 
-fn sentences(out: &mut impl Write, chapter: &Value, depth: usize) -> io::Result<()> {
-    let indent = "  ".repeat(depth);
-    match chapter {
-        Value::Array(items) => items.iter().try_for_each(|item| sentences(out, item, depth)),
-        Value::Object(_) if chapter["text"].is_string() => {
-            let at = number(chapter, "at_ms").map(instant).unwrap_or_default();
-            writeln!(out, "{indent}{DIM}{at}{DIM:#}  {}", text(chapter, "text"))
-        }
-        Value::Object(fields) => {
-            for (name, value) in fields.iter().filter(|(_, value)| !is_empty(value)) {
-                match value {
-                    Value::Array(_) | Value::Object(_) => {
-                        writeln!(out, "{indent}{}:", name.replace('_', " "))?;
-                        sentences(out, value, depth + 1)?;
-                    }
-                    Value::String(said) => writeln!(out, "{indent}{}: {said}", name.replace('_', " "))?,
-                    plain => writeln!(out, "{indent}{}: {plain}", name.replace('_', " "))?,
-                }
-            }
-            Ok(())
-        }
-        Value::String(said) => writeln!(out, "{indent}{said}"),
-        plain => writeln!(out, "{indent}{plain}"),
-    }
+/// What was seen of a member, in one line.
+fn observation(seen: &Value) -> String {
+    let heard = number(seen, "heard_ms_ago").map(|ms| format!("heard {} ago", span(ms)));
+    let parts = [
+        Some(if is(seen, "linked") { "linked" } else { "not linked" }.to_owned()),
+        heard,
+        seen["flows"].as_str().map(|flows| format!("flows {flows}")),
+        number(seen, "lag_ms").filter(|ms| *ms > 0).map(|ms| format!("event loop {} late", span(ms))),
+        number(seen, "lease_left_ms")
+            .filter(|ms| *ms > 0)
+            .map(|ms| format!("its lease certainly over in {}", span(ms))),
+        (!is(seen, "healthy")).then(|| "checks failing".to_owned()),
+        seen["not_ready"].as_str().map(|why| format!("not ready: {why}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(said) => said.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
+fn tell_kept(out: &mut impl Write, events: &[Value]) -> io::Result<()> {
+    let kept = kept(events);
+    if kept.is_empty() {
+        return Ok(());
     }
+    writeln!(out, "\n{BOLD}What kept a failover from happening, lately{BOLD:#}")?;
+    for entry in kept {
+        writeln!(
+            out,
+            "  {DIM}{}{DIM:#}  {}",
+            number(entry, "at_ms").map(instant).unwrap_or_default(),
+            text(entry, "text")
+        )?;
+    }
+    Ok(())
+}
+
+fn kind(entry: &Value) -> &str {
+    text(&entry["event"], "event")
+}
+
+/// The newest events that say why nothing was done.
+fn kept(events: &[Value]) -> Vec<&Value> {
+    let says_why_not = ["stuck", "blind", "frozen", "paused", "refused", "cleared", "stalled", "journal_failing"];
+    let mut kept: Vec<&Value> = events.iter().rev().filter(|e| says_why_not.contains(&kind(e))).take(KEPT).collect();
+    kept.reverse();
+    kept
+}
+
+/// The events that belong to the newest change of the active, in order; empty if none is in the log.
+///
+/// It begins with the decision (the first step of a planned one), or with the signs that came shortly before it, and
+/// ends with what came of it.
+fn last_change(events: &[Value]) -> &[Value] {
+    let at = |index: usize| number(&events[index], "at_ms").unwrap_or(0);
+    let is_any = |index: usize, kinds: &[&str]| kinds.contains(&kind(&events[index]));
+    let Some(end) = events.iter().rposition(|entry| kind(entry) == "active") else { return &[] };
+    let since = (0..end).rev().find(|index| is_any(*index, &["active", "plan_ended"])).map_or(0, |index| index + 1);
+    let decision = match events[end]["event"]["planned"] == true {
+        true => (since..end).find(|index| is_any(*index, &["step"])),
+        false => (since..end).rev().find(|index| is_any(*index, &["failover_began"])),
+    };
+    let began = decision.or_else(|| (since..end).find(|index| is_any(*index, &["start_ordered"]))).unwrap_or(end);
+    let is_sign = |index: &usize| is_any(*index, &SIGNS) && at(*index) + BEFORE_MS >= at(began);
+    let first = (since..began).rev().take_while(is_sign).last().unwrap_or(began);
+    let is_outcome = |index: &usize| is_any(*index, &OUTCOMES) && at(*index) <= at(end) + AFTER_MS;
+    let last = (end + 1..events.len()).take_while(is_outcome).last().unwrap_or(end);
+    &events[first..=last]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    fn entry(at_ms: u64, event: &str, text: &str) -> Value {
+        json!({"id": at_ms, "at_ms": at_ms, "instance": "line-1", "text": text, "event": {"event": event}})
+    }
+
+    fn log() -> Vec<Value> {
+        let mut log = vec![
+            entry(1_000, "active", "a is active"),
+            entry(50_000, "spare_ready", "b is ready"),
+            entry(90_000, "suspected", "a refused a connection"),
+            entry(90_001, "failover_began", "a exited"),
+            entry(90_002, "fenced", "a is fenced: exit receipt"),
+            entry(90_040, "active", "b is active"),
+            entry(95_000, "spare_not_ready", "a is booting"),
+            entry(500_000, "stuck", "the spare is not ready"),
+        ];
+        log[3]["event"]["observations"] = json!({"a": {"linked": true, "heard_ms_ago": 12, "healthy": true}, "b": {}});
+        log[5]["event"]["took_ms"] = json!(39);
+        log
+    }
 
     #[test]
-    fn a_story_is_told_in_the_order_it_has() {
-        let story = json!({"now": {"to": "b", "sentences": ["b would take over."]},
-                           "last_change": [{"at_ms": 0, "text": "a exited"}], "nothing": []});
+    fn a_change_is_told_from_its_first_sign_to_its_end() {
+        let log = log();
+        let change = last_change(&log);
+        assert_eq!((text(&change[0], "text"), change.len()), ("a refused a connection", 5));
+        assert!(last_change(&log[1..2]).is_empty());
+        assert_eq!(kept(&log).len(), 1);
+    }
+
+    #[test]
+    fn the_story_has_times_sights_and_proof() {
+        let one = json!({"active": "b", "since_ms": 410_000, "detail": "a is ready.",
+                         "members": [{"name": "plant-a"}, {"name": "plant-b"}]});
+        let story = json!({"if_the_active_died_now": {"sentences": ["plant-a would take over."]}});
         let mut told = Vec::new();
-        tell(&mut anstream::StripStream::new(&mut told), &story).expect("a Vec takes all");
+        {
+            let mut plain = anstream::StripStream::new(&mut told);
+            tell_now(&mut plain, &one, &story).expect("a Vec takes all");
+            tell_change(&mut plain, &one, last_change(&log())).expect("a Vec takes all");
+            tell_kept(&mut plain, &log()).expect("a Vec takes all");
+        }
         let told = String::from_utf8_lossy(&told).into_owned();
-        assert!(told.contains("b would take over.") && told.contains("1970-01-01 00:00:00.000  a exited"), "{told}");
-        assert!(!told.contains("nothing"), "{told}");
+        for part in
+            ["plant-a would take over.", "+40 ms  b is active", "plant-a: linked, heard 12 ms ago", "active: 39 ms"]
+        {
+            assert!(told.contains(part), "{part} is not in:\n{told}");
+        }
     }
 }

@@ -4,14 +4,18 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use super::status::{last_failover, state, traffic};
+use super::status::{epoch, last_failover, state, traffic};
 use super::table::{BAD, BOLD, Cell, DIM, GOOD, NOTICE, PLAIN, Table};
 use super::words::{bytes, is, list, number, span, text};
 
 /// Writes it from the top: state, members, traffic, what happened last.
 pub(super) fn write(out: &mut impl Write, one: &Value) -> io::Result<()> {
     let mut head = Table::new(&["", ""]);
-    let mut line = |name: &str, cell: Cell| head.row(vec![Cell::new(name, DIM), cell]);
+    let mut line = |name: &str, cell: Cell| {
+        if !cell.is_empty() {
+            head.row(vec![Cell::new(name, DIM), cell]);
+        }
+    };
     line("state", state(one));
     line("", Cell::plain(text(one, "detail")));
     line("active", active(one));
@@ -36,7 +40,7 @@ pub(super) fn write(out: &mut impl Write, one: &Value) -> io::Result<()> {
 }
 
 fn active(one: &Value) -> Cell {
-    match (one["active"].as_str(), number(one, "epoch")) {
+    match (one["active"].as_str(), epoch(one)) {
         (Some(name), Some(epoch)) => Cell::new(format!("{name}, epoch {epoch}"), GOOD),
         (Some(name), None) => Cell::new(name, GOOD),
         (None, _) => Cell::new("none", BAD),

@@ -52,9 +52,7 @@ pub(super) fn write(out: &mut impl Write, status: &Value) -> io::Result<()> {
             Cell::plain(text(one, "name")),
             state(one),
             active(one),
-            Cell::plain(
-                number(one, "epoch").filter(|epoch| *epoch > 0).map(|epoch| epoch.to_string()).unwrap_or_default(),
-            ),
+            Cell::plain(epoch(one).map(|epoch| epoch.to_string()).unwrap_or_default()),
             Cell::plain(number(one, "since_ms").map(span).unwrap_or_default()),
             spare(one),
             Cell::plain(traffic(one, "connections").map(|count| count.to_string()).unwrap_or_default()),
@@ -95,6 +93,12 @@ pub(super) fn state(one: &Value) -> Cell {
 /// `paused` is the reason, or a flag.
 fn is_paused(one: &Value) -> bool {
     is(one, "paused") || one["paused"].is_string()
+}
+
+/// The epoch under which the active's flows run, or else the newest one given out.
+pub(super) fn epoch(one: &Value) -> Option<u64> {
+    let active = list(one, "members").iter().find(|member| text(member, "role") == "active");
+    active.and_then(|member| number(member, "tenure")).or_else(|| number(one, "epoch")).filter(|epoch| *epoch > 0)
 }
 
 fn active(one: &Value) -> Cell {

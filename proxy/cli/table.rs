@@ -34,6 +34,10 @@ impl Cell {
     pub(super) fn plain(text: impl Into<String>) -> Self {
         Cell::new(text, PLAIN)
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
 }
 
 /// Rows under headings.
@@ -57,7 +61,8 @@ impl Table {
             rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count()).max().unwrap_or(0)
         };
         let shown: Vec<usize> = (0..columns).filter(|column| width(*column, &self.rows[1..]) > 0).collect();
-        for row in &self.rows {
+        let headless = self.rows[0].iter().all(|heading| heading.text.is_empty());
+        for row in self.rows.iter().skip(usize::from(headless)) {
             let mut line = String::new();
             for (place, column) in shown.iter().enumerate() {
                 let empty = Cell::plain("");

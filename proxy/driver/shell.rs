@@ -135,7 +135,9 @@ async fn look(shared: Arc<Shared>) {
                 return;
             }
         }
-        let (outcome, flows) = outcome(&seen, active);
+        // A plain server has no flows that could be stopped: whether it answers is all there is to it.
+        let judged_as_active = active && shared.shell.driver.kind() != "none";
+        let (outcome, flows) = outcome(&seen, judged_as_active);
         let (instance, member, check) = (shared.shell.instance, shared.shell.member, shared.shell.check);
         if !shared.engine.send(Input::Probe { instance, member, check, outcome, flows }).await {
             return;

@@ -176,10 +176,13 @@ function conduct (runtime, gate, worker, settings) {
     const known = (type) => ['tab', 'subflow', 'group'].includes(type) || subflows.has(type) || runtime.nodes.getType(type)
     return [...new Set(nodes.map((n) => n.type))].filter((type) => !known(type))
   }
-  const whyNotReady = () => {
-    if (!is.booted) return 'Node-RED is booting'
+  // Flows were loaded (or could not be), and HTTP is answered if there is any.
+  const up = () => {
     const serves = settings.httpAdminRoot !== false || settings.httpNodeRoot !== false || settings.httpStatic
-    if (serves && runtime.server && !runtime.server.listening) return 'Node-RED does not listen yet'
+    return is.booted && !(serves && runtime.server && !runtime.server.listening)
+  }
+  const whyNotReady = () => {
+    if (!up()) return 'Node-RED is booting'
     if (settings.safeMode) return 'Node-RED is in safe mode'
     if (!flows.getFlows()) return 'the flows could not be loaded'
     const types = missingTypes()
@@ -188,7 +191,7 @@ function conduct (runtime, gate, worker, settings) {
   }
   const state = () => {
     if (is.doing) return is.doing
-    if (!is.booted) return 'booting'
+    if (!up()) return 'booting'
     return is.started ? 'running' : 'stopped'
   }
   let reported = ''

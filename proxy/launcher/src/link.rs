@@ -65,6 +65,9 @@ pub(crate) async fn keep(
                     pause = FIRST_RETRY;
                 }
             }
+            // Said once; what follows are the same words until the link is up.
+            Ok(Err(error)) if pause == FIRST_RETRY => tracing::warn!(%url, %error, "no link to a controller yet"),
+            Err(_) if pause == FIRST_RETRY => tracing::warn!(%url, "no link to a controller yet: no answer in time"),
             Ok(Err(error)) => tracing::debug!(%url, %error, "no link to a controller"),
             Err(_) => tracing::debug!(%url, "no link to a controller: no answer in time"),
         }

@@ -330,21 +330,27 @@ impl Shell {
         if booted && current.boot_ms.is_none() {
             current.boot_ms = Some((clock::boottime_ns() - current.started_ns) / 1_000_000);
         }
-        let ready = ModuleEvent::Ready {
-            revision: status.revision.clone(),
-            node_red: current.node_red.clone(),
-            missing_types: status.missing_types.clone(),
-        };
-        // Up, and able to say whether a start would work: with a port that answers and flows that are loaded.
-        let tells = booted && changed && (status.ready.is_none() || !status.missing_types.is_empty());
+        let tells = booted && changed;
+        let mut told = Vec::new();
+        if tells && current.status.as_ref().is_none_or(|before| before.flows == Flows::Booting) {
+            told.push(ModuleEvent::Ready {
+                revision: status.revision.clone(),
+                node_red: current.node_red.clone(),
+                missing_types: status.missing_types.clone(),
+            });
+        }
+        if tells {
+            let missing_types = status.missing_types.clone();
+            let problem = status.ready.clone().filter(|_| missing_types.is_empty());
+            told.push(ModuleEvent::Condition { missing_types, problem });
+        }
         current.status = Some(status);
         // While Node-RED loads its palette its event loop may stand still for long: the boot has its own deadline.
         if booted {
-            let lag = ModuleEvent::Lag { ms: u64::from(lag_ms) };
-            self.guard.handle(now(), GuardInput::Module { process: run, event: lag });
+            told.push(ModuleEvent::Lag { ms: u64::from(lag_ms) });
         }
-        if tells {
-            self.guard.handle(now(), GuardInput::Module { process: run, event: ready });
+        for event in told {
+            self.guard.handle(now(), GuardInput::Module { process: run, event });
         }
     }
 

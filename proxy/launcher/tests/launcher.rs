@@ -13,6 +13,7 @@ use support::{Version, get, request, sample_flows, send_request, until, user_dir
 for_each_node_red!(
     comes_up_stopped_and_is_started_under_an_epoch,
     kill_dash_nine_brings_it_back_stopped,
+    a_standby_that_could_not_start_says_why,
     a_killed_launcher_leaves_nothing_behind,
     a_hung_event_loop_is_killed,
     commands_answer_when_they_have_become_true,
@@ -43,6 +44,31 @@ fn comes_up_stopped_and_is_started_under_an_epoch(version: Version) {
     assert_eq!(get(port, "/hello").unwrap().status, 503);
     assert_eq!(launcher.start_flows(9).status, 409, "what was fenced stays fenced");
     assert_eq!(launcher.start_flows(10).status, 200);
+}
+
+fn a_standby_that_could_not_start_says_why(version: Version) {
+    let (_sink, sink) = sink();
+    let mut flows = sample_flows(sink);
+    flows.as_array_mut().unwrap().push(json!({"id": "u", "type": "no such type", "z": "tab", "wires": []}));
+    let dir = user_dir(&flows, "");
+    let launcher = Launcher::start(version, dir.path(), &[]);
+    let says = |what: &str| {
+        let why = || launcher.status()["not_ready"].as_str().is_some_and(|why| why.contains(what)).then_some(());
+        until(what, why, || launcher.status().to_string());
+        assert_eq!(launcher.get("/flowforge/ready").status, 503);
+        assert_eq!(launcher.get("/flowforge/health-check").status, 200);
+    };
+    says("no such type");
+    assert_eq!(launcher.start_flows(1).status, 409);
+    let port = u16::try_from(launcher.status()["port"].as_u64().unwrap()).unwrap();
+    let deploy = json!({"flows": sample_flows(sink)}).to_string();
+    assert_eq!(request(port, "POST", "/flows", &[("Node-RED-API-Version", "v2")], &deploy).unwrap().status, 200);
+    launcher.standby();
+    assert_eq!(launcher.post("/flowforge/command", &json!({"cmd": "restart", "safe": true})).status, 200);
+    says("safe mode");
+    assert_eq!(launcher.get("/flowforge/info").json()["state"], "safe");
+    assert_eq!(launcher.post("/flowforge/command", &json!({"cmd": "restart"})).status, 200);
+    launcher.standby();
 }
 
 fn kill_dash_nine_brings_it_back_stopped(version: Version) {

@@ -187,6 +187,9 @@ impl Guard {
         if !self.process.missing_types.is_empty() {
             return Some(NotReady::MissingTypes { types: self.process.missing_types.clone() });
         }
+        if let Some(text) = &self.process.problem {
+            return Some(NotReady::Other { text: text.clone() });
+        }
         if self.durable.failing {
             return Some(NotReady::NotDurable);
         }

@@ -26,6 +26,7 @@ pub(super) struct Process {
     pub(super) revision: Option<String>,
     pub(super) node_red: Option<String>,
     pub(super) missing_types: Vec<String>,
+    pub(super) problem: Option<String>,
     pub(super) restarts: u64,
     /// Deaths in a row, each after a short life.
     short_lives: u32,
@@ -49,6 +50,7 @@ impl Process {
             revision: None,
             node_red: None,
             missing_types: Vec::new(),
+            problem: None,
             restarts: 0,
             short_lives: 0,
             spawned_at: now,
@@ -96,7 +98,12 @@ impl Guard {
                 self.process.revision = revision;
                 self.process.node_red = node_red;
                 self.process.missing_types = missing_types;
+                self.process.problem = None;
                 self.answer_restart(None);
+            }
+            ModuleEvent::Condition { missing_types, problem } => {
+                self.process.missing_types = missing_types;
+                self.process.problem = problem;
             }
             ModuleEvent::FlowsStarted { cmd } if cmd == self.process.command => self.on_flows_started(),
             ModuleEvent::StartFailed { cmd, failure } if cmd == self.process.command => self.on_start_failed(failure),

@@ -126,6 +126,13 @@ pub enum ModuleEvent {
         /// Node types that are missing.
         missing_types: Vec<String>,
     },
+    /// What a start would find, after [`ModuleEvent::Ready`] and whenever it changes.
+    Condition {
+        /// Node types that are missing.
+        missing_types: Vec<String>,
+        /// Anything else that would make a start fail, in words.
+        problem: Option<String>,
+    },
     /// All flows run.
     FlowsStarted {
         /// The command answered.

@@ -152,6 +152,7 @@ impl ControllerStandIn {
         if &first == b"POST" {
             return self.take_receipt(stream);
         }
+        #[allow(clippy::result_large_err)] // the library's type
         let check = |request: &Request, response: Response| {
             assert_eq!(request.uri().path(), hotspare_protocol::LINK_PATH);
             let bearer = request.headers().get("authorization").map(|v| v.to_str().unwrap().to_owned());
