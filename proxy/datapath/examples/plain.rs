@@ -8,8 +8,8 @@
 //! ```
 
 use hotspare_datapath::{
-    Config, DataPath, Drain, InstanceId, InstanceSpec, Limits, ListenerSpec, Protocol, Route, Signal, SignalKind,
-    Timeouts,
+    Config, DataPath, Drain, InstanceId, InstanceSpec, Limits, ListenerSpec, Protocol, Proxied, Route, Signal,
+    SignalKind, Timeouts,
 };
 use std::error::Error;
 use std::io::{Read, Write};
@@ -64,6 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         port_index: 0,
         protocol: if http { Protocol::Http } else { Protocol::Tcp },
         timeouts: Timeouts::default(),
+        proxied: Proxied::default(),
         inherited: Vec::new(),
     })?;
     println!("listening on {}", listener.addr);

@@ -1,7 +1,7 @@
 //! Listening sockets and what comes in through them: bounds first, then the route.
 
 use crate::config::{ListenerId, Protocol};
-use crate::conn::Conn;
+use crate::conn::{Conn, Greeting};
 use crate::counters::CloseReason;
 use crate::mailbox::ThreadListener;
 use crate::socket;
@@ -116,6 +116,9 @@ impl Worker {
         conn.last_move = self.now;
         if let Some(Some(listening)) = self.listeners.get_mut(listener as usize) {
             listening.users += 1;
+            if !listening.spec.proxied.trusted.is_empty() {
+                conn.greeting = Greeting::Awaited;
+            }
             conn.http = (listening.spec.protocol == Protocol::Http).then(Box::default);
         }
         let index = self.conns.insert(conn);

@@ -1,5 +1,6 @@
 //! What the data path is told: sizes, limits, timeouts, listeners, routes. Plain values, checked where they enter.
 
+use crate::proxy_protocol::{Network, Version};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -102,7 +103,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Longest time without a byte in either direction.
     pub idle: Duration,
-    /// HTTP only: longest time for a request's head to arrive once it has begun.
+    /// Longest time for a head to arrive: a PROXY header once the connection is there, an HTTP request's head once
+    /// it has begun.
     pub head: Duration,
     /// Probes of silent peers, both sides.
     pub keepalive: Keepalive,
@@ -137,9 +139,21 @@ pub struct ListenerSpec {
     pub protocol: Protocol,
     /// Its connections' timeouts.
     pub timeouts: Timeouts,
+    /// The PROXY protocol, towards clients and towards members.
+    pub proxied: Proxied,
     /// Listening sockets taken over from another process (live upgrade), bound to `listen` already.
     /// Empty: bind anew.
     pub inherited: Vec<OwnedFd>,
+}
+
+/// The PROXY protocol on one listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxied {
+    /// Networks of the proxies before us. When there are any, connections come from there only, and each begins
+    /// with a header; any other is closed.
+    pub trusted: Vec<Network>,
+    /// The header that each connection to a member begins with, if any.
+    pub send: Option<Version>,
 }
 
 /// Where an instance's connections go.

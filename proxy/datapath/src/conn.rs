@@ -4,6 +4,7 @@
 use crate::http::Http;
 use crate::list::{Linked, Links};
 use crate::pipes::{Pipe, Pipes};
+use crate::proxy_protocol::Origin;
 use rustix::event::epoll::EventFlags;
 use std::os::fd::OwnedFd;
 
@@ -12,7 +13,7 @@ use std::os::fd::OwnedFd;
 pub(crate) enum Phase {
     /// Waits for a member; in the instance's parked list, or on its way into a list.
     Parked,
-    /// HTTP only: waits for its client, without a member; in the idle list.
+    /// Waits for its client to say something (an HTTP request, a PROXY header), without a member; in the idle list.
     Idle,
     /// On its way to a member; in the live list.
     Connecting,
@@ -113,6 +114,17 @@ impl Flow {
     }
 }
 
+/// The PROXY header of a client connection.
+#[derive(Debug)]
+pub(crate) enum Greeting {
+    /// There is none.
+    None,
+    /// Nothing is done before it has come.
+    Awaited,
+    /// It came, and named the connection's ends or not.
+    Came(Option<Box<Origin>>),
+}
+
 /// One client connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -145,6 +157,8 @@ pub(crate) struct Conn {
     /// The epoch and route version that its connection to the member was opened under.
     pub(crate) epoch: u64,
     pub(crate) version: u64,
+    /// The PROXY header before anything else: awaited, or what it said.
+    pub(crate) greeting: Greeting,
     /// What is followed in the bytes, if anything.
     pub(crate) http: Option<Box<Http>>,
     /// When it was first parked, in the worker's milliseconds; 0 when it was not.
@@ -174,6 +188,7 @@ impl Conn {
             first_end: None,
             epoch: 0,
             version: 0,
+            greeting: Greeting::None,
             http: None,
             parked_at: 0,
             last_move: 0,

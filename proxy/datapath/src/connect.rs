@@ -113,6 +113,10 @@ impl Worker {
             self.detach(index);
             return self.find_place(index);
         }
+        if !self.introduce(index) {
+            return self.connect_failed(index, Some(SignalKind::ResetBeforeFirstByte), CloseReason::MemberReset);
+        }
+        let local = self.local(place);
         if parked_at > 0 {
             local.cells(thread).waited(now - parked_at);
         }

@@ -37,6 +37,8 @@ pub enum CloseReason {
     LimitInstance,
     /// The bytes broke the protocol that the listener follows.
     BadProtocol,
+    /// A PROXY header was missing, malformed, or not this peer's to send.
+    BadProxyHeader,
     /// The data path stopped.
     Shutdown,
     /// The system gave no socket or no memory for it, or a fault in our own code was contained.
@@ -45,7 +47,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in order.
-    pub const ALL: [CloseReason; 17] = [
+    pub const ALL: [CloseReason; 18] = [
         Self::ClientClosed,
         Self::MemberClosed,
         Self::ClientReset,
@@ -61,6 +63,7 @@ impl CloseReason {
         Self::LimitTotal,
         Self::LimitInstance,
         Self::BadProtocol,
+        Self::BadProxyHeader,
         Self::Shutdown,
         Self::Internal,
     ];
@@ -83,6 +86,7 @@ impl CloseReason {
             Self::LimitTotal => "limit_total",
             Self::LimitInstance => "limit_instance",
             Self::BadProtocol => "bad_protocol",
+            Self::BadProxyHeader => "bad_proxy_header",
             Self::Shutdown => "shutdown",
             Self::Internal => "internal",
         }

@@ -103,7 +103,7 @@ impl DataPath {
     /// [`Error::Listen`] with the listener's name, its address and the system's words;
     /// [`Error::UnknownInstance`].
     pub fn add_listener(&self, spec: ListenerSpec) -> Result<Listener, Error> {
-        let ListenerSpec { instance, name, listen, port_index, protocol, timeouts, inherited } = spec;
+        let ListenerSpec { instance, name, listen, port_index, protocol, timeouts, proxied, inherited } = spec;
         let mut state = self.state();
         if !state.instances.contains_key(&instance) {
             return Err(Error::UnknownInstance(instance));
@@ -117,7 +117,8 @@ impl DataPath {
         state.listeners.insert(id, (instance, kept));
         for (thread, fd) in sockets.into_iter().enumerate() {
             let mailbox = &self.mailboxes[thread % self.mailboxes.len()];
-            let listener = ThreadListener { id, instance, port_index, protocol, timeouts };
+            let proxied = proxied.clone();
+            let listener = ThreadListener { id, instance, port_index, protocol, timeouts, proxied };
             if !mailbox.send(Order::AddListener(Box::new(listener), fd)) {
                 return Err(Error::NoAnswer);
             }

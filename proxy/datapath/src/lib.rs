@@ -23,11 +23,13 @@ mod connect;
 mod counters;
 mod datapath;
 pub mod framing;
+mod greet;
 mod http;
 mod list;
 mod mailbox;
 mod park;
 mod pipes;
+pub mod proxy_protocol;
 mod quota;
 mod relay;
 mod revoke;
@@ -40,8 +42,8 @@ mod wheel;
 mod worker;
 
 pub use config::{
-    Config, Drain, Error, InstanceId, InstanceSpec, Keepalive, Limits, ListenerId, ListenerSpec, Protocol, Route,
-    Timeouts,
+    Config, Drain, Error, InstanceId, InstanceSpec, Keepalive, Limits, ListenerId, ListenerSpec, Protocol, Proxied,
+    Route, Timeouts,
 };
 pub use counters::{CloseReason, Counters, WAIT_BUCKETS_MS};
 pub use datapath::{DataPath, Listener};

@@ -1,7 +1,7 @@
 //! How orders reach a thread: a bounded queue and an eventfd that its epoll watches. Route changes are not
 //! queued by content, only noted (one note per instance at most), so they can neither pile up nor be lost.
 
-use crate::config::{InstanceId, ListenerId, Protocol, Timeouts};
+use crate::config::{InstanceId, ListenerId, Protocol, Proxied, Timeouts};
 use crate::shared::Instance;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -22,6 +22,7 @@ pub(crate) struct ThreadListener {
     pub(crate) port_index: usize,
     pub(crate) protocol: Protocol,
     pub(crate) timeouts: Timeouts,
+    pub(crate) proxied: Proxied,
 }
 
 /// An order.

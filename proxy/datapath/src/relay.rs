@@ -62,6 +62,15 @@ pub(crate) enum Read {
     Failed,
 }
 
+/// Whether the caller shuts or closes the sink right after these bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum More {
+    /// Not that it knew; the bytes go out now.
+    No,
+    /// It does: the last bytes and the FIN share a segment.
+    EndFollows,
+}
+
 /// Serves one flow until `left` more bytes were read. Returns the bytes written and why it stopped.
 pub(crate) fn pump(source: &mut Side, sink: &mut Side, flow: &mut Flow, io: &mut Io, left: &mut u64) -> (u64, Stop) {
     let mut moved = 0;
@@ -125,7 +134,8 @@ fn copy(
     flow.large_reads = if read >= LARGE_READ { flow.large_reads.saturating_add(1) } else { 0 };
     // The FIN was there before this read, which brought all there was: this is the end, no read need say so.
     flow.ended = read < most && source.hung_up && !source.failed && !source.urgent;
-    forward(sink, flow, &scratch[..read], moved).map_err(|_| Stop::SinkFailed)
+    let more = if flow.ended { More::EndFollows } else { More::No };
+    forward(sink, flow, &scratch[..read], more, moved).map_err(|_| Stop::SinkFailed)
 }
 
 /// One read.
@@ -158,8 +168,14 @@ pub(crate) fn read_some(source: &mut Side, buffer: &mut [u8]) -> Read {
 }
 
 /// Writes `bytes` and holds what the sink does not take. The flow holds nothing before.
-pub(crate) fn forward(sink: &mut Side, flow: &mut Flow, bytes: &[u8], moved: &mut u64) -> Result<(), Errno> {
-    let sent = send_some(sink, flow.moved, bytes)?;
+pub(crate) fn forward(
+    sink: &mut Side,
+    flow: &mut Flow,
+    bytes: &[u8],
+    more: More,
+    moved: &mut u64,
+) -> Result<(), Errno> {
+    let sent = send_some(sink, flow.moved, bytes, more)?;
     *moved += sent as u64;
     flow.moved |= sent > 0;
     if sent < bytes.len() {
@@ -176,7 +192,7 @@ pub(crate) fn flush(sink: &mut Side, flow: &mut Flow, moved: &mut u64) -> Result
             if !sink.writable {
                 return Ok(false);
             }
-            let sent = send_some(sink, flow.moved, &buffer[*at as usize..])?;
+            let sent = send_some(sink, flow.moved, &buffer[*at as usize..], More::No)?;
             *moved += sent as u64;
             *at += sent as u32;
             let done = *at as usize == buffer.len();
@@ -208,15 +224,19 @@ pub(crate) fn flush(sink: &mut Side, flow: &mut Flow, moved: &mut u64) -> Result
 }
 
 /// Sends as much as the sink takes; takes `writable` down when it does not take all.
-pub(crate) fn send_some(sink: &mut Side, has_moved: bool, bytes: &[u8]) -> Result<usize, Errno> {
+pub(crate) fn send_some(sink: &mut Side, has_moved: bool, bytes: &[u8], more: More) -> Result<usize, Errno> {
     let Some(to) = sink.fd.as_ref() else { return Err(Errno::NOTCONN) };
     if has_moved && !sink.nodelay {
         // Nagle never holds back the first message of a connection, so short connections don't pay for this.
         sockopt::set_tcp_nodelay(to, true)?;
         sink.nodelay = true;
     }
+    let flags = match more {
+        More::No => SendFlags::NOSIGNAL,
+        More::EndFollows => SendFlags::NOSIGNAL | SendFlags::MORE,
+    };
     loop {
-        match send(to, bytes, SendFlags::NOSIGNAL) {
+        match send(to, bytes, flags) {
             Ok(sent) => {
                 sink.writable = sent == bytes.len();
                 return Ok(sent);

@@ -41,7 +41,7 @@ impl Worker {
                     self.end(index, CloseReason::ClientReset, true);
                 }
             }
-            Phase::Idle => self.serve_http(index),
+            Phase::Idle => self.serve_waiting(index),
             Phase::Parked => {
                 if conn.client.hung_up || conn.client.failed {
                     self.look_whether_left(index);
@@ -83,6 +83,9 @@ impl Worker {
     pub(crate) fn serve(&mut self, index: Index) {
         let (thread, now) = (self.thread, self.now);
         let Some(conn) = self.conns.get_mut(index) else { return };
+        if conn.phase == Phase::Idle {
+            return self.serve_waiting(index);
+        }
         if conn.http.is_some() {
             return self.serve_http(index);
         }

@@ -4,7 +4,7 @@ use super::{Answer, Http, Next, Stage};
 use crate::conn::{Conn, Phase, Side};
 use crate::counters::CloseReason::{ClientClosed, ClientReset, MemberClosed, MemberReset};
 use crate::framing::{MAX_HEAD_BYTES, request_head, response_head};
-use crate::relay::{self, Io, Read, Stop};
+use crate::relay::{self, Io, More, Read, Stop};
 
 /// What one step moved and counted.
 #[derive(Debug, Default)]
@@ -108,7 +108,8 @@ impl Http {
                 return Err(Next::Wait);
             }
             let bytes = &self.input[self.sent..self.message];
-            let sent = relay::send_some(&mut conn.member, conn.up.moved, bytes).map_err(|_| Next::MemberLost)?;
+            let sent =
+                relay::send_some(&mut conn.member, conn.up.moved, bytes, More::No).map_err(|_| Next::MemberLost)?;
             conn.up.moved |= sent > 0;
             self.sent += sent;
             *moved += sent as u64;
@@ -156,7 +157,7 @@ impl Http {
         };
         let used = self.rest.advance(bytes).map_err(|bad| Next::Refuse(bad.status()))?;
         self.input.extend_from_slice(&bytes[used..]);
-        relay::forward(&mut conn.member, &mut conn.up, &bytes[..used], moved).map_err(|_| Next::MemberLost)
+        relay::forward(&mut conn.member, &mut conn.up, &bytes[..used], More::No, moved).map_err(|_| Next::MemberLost)
     }
 
     /// Ok when the answer is complete.
@@ -206,7 +207,7 @@ impl Http {
         };
         let used = body.advance(bytes).map_err(|_| Next::Reset(MemberReset))?;
         self.member_keeps &= used == bytes.len();
-        forward(&mut conn.client, &mut conn.down, &bytes[..used], moved)
+        forward(&mut conn.client, &mut conn.down, &bytes[..used], More::No, moved)
     }
 
     /// Reads an answer's head, and sends it on with what of its body came along.
@@ -234,7 +235,7 @@ impl Http {
                     // Interim answers before it go out now: a client may wait for them before it goes on.
                     self.interim |= at > 0;
                     self.head = bytes[at..].to_vec();
-                    return forward(&mut conn.client, &mut conn.down, &bytes[..at], moved);
+                    return forward(&mut conn.client, &mut conn.down, &bytes[..at], More::No, moved);
                 }
                 Err(_) => return Err(Next::BadAnswer),
             };
@@ -248,25 +249,33 @@ impl Http {
                 }
                 self.forget_message();
                 self.answer = Answer::Over;
-                forward(&mut conn.client, &mut conn.down, bytes, moved)?;
+                forward(&mut conn.client, &mut conn.down, bytes, More::No, moved)?;
                 return Err(Next::Tunnel);
             }
             let mut body = head.body;
             let used = body.advance(&bytes[at..]).map_err(|_| Next::BadAnswer)?;
             at += used;
             self.member_keeps = head.keep_alive && at == bytes.len();
+            let last = body.is_over() && !(self.client_keeps && self.member_keeps) && self.stage == Stage::Sent;
+            let more = if last { More::EndFollows } else { More::No };
             self.answer = Answer::Body(body);
             if self.stage == Stage::Sent {
                 self.forget_message();
             }
-            return forward(&mut conn.client, &mut conn.down, &bytes[..at], moved);
+            return forward(&mut conn.client, &mut conn.down, &bytes[..at], more, moved);
         }
     }
 }
 
-fn forward(client: &mut Side, flow: &mut crate::conn::Flow, bytes: &[u8], moved: &mut u64) -> Result<(), Next> {
+fn forward(
+    client: &mut Side,
+    flow: &mut crate::conn::Flow,
+    bytes: &[u8],
+    more: More,
+    moved: &mut u64,
+) -> Result<(), Next> {
     if bytes.is_empty() {
         return Ok(());
     }
-    relay::forward(client, flow, bytes, moved).map_err(|_| Next::Reset(ClientReset))
+    relay::forward(client, flow, bytes, more, moved).map_err(|_| Next::Reset(ClientReset))
 }

@@ -3,7 +3,7 @@
 
 use super::exchange::Moved;
 use super::{Http, Next};
-use crate::conn::{Held, Phase};
+use crate::conn::{Greeting, Held, Phase};
 use crate::connect::millis;
 use crate::counters::CloseReason;
 use crate::framing::Method;
@@ -19,11 +19,12 @@ const LINGER_MS: u64 = 1000;
 const RETRY_AFTER: u32 = 1;
 
 impl Worker {
-    /// Puts a connection without a member where it belongs: between requests it waits for its client, with a
-    /// request (or as plain TCP) it looks for a member.
+    /// Puts a connection without a member where it belongs: one that must say something first waits for its
+    /// client, one with a request (or plain TCP) looks for a member.
     pub(crate) fn find_place(&mut self, index: Index) {
         let Some(conn) = self.conns.get_mut(index) else { return };
-        if conn.http.as_ref().is_none_or(|http| http.has_request()) {
+        let greets = matches!(conn.greeting, Greeting::Awaited);
+        if !greets && conn.http.as_ref().is_none_or(|http| http.has_request()) {
             return self.seek(index);
         }
         conn.phase = Phase::Idle;
@@ -34,6 +35,7 @@ impl Worker {
             local.idle.push_back(&mut self.conns, index);
         }
         let idle = self.idle_timeout(index);
+        let head_due = if greets { self.greeting_due(index) } else { head_due };
         self.wheel.set(index, if head_due == 0 { last_move.saturating_add(idle) } else { head_due });
         if unread {
             // What made it readable was told once; nothing will tell again.
@@ -129,7 +131,10 @@ impl Worker {
     /// The deadline of a connection without a member came.
     pub(crate) fn idle_deadline(&mut self, index: Index) {
         let now = self.now;
-        let Some(http) = self.conns.get(index).and_then(|conn| conn.http.as_ref()) else { return };
+        let Some(conn) = self.conns.get(index) else { return };
+        let Some(http) = conn.http.as_ref().filter(|_| !matches!(conn.greeting, Greeting::Awaited)) else {
+            return self.end(index, CloseReason::BadProxyHeader, false);
+        };
         match http.lingering {
             Some(reason) => self.end(index, reason, false),
             None if http.is_late(now) => self.refuse(index, 408, CloseReason::IdleTimeout),

@@ -3,7 +3,7 @@
 
 use hotspare_datapath::{
     CloseReason, Config, Counters, DataPath, Drain, InstanceId, InstanceSpec, Limits, Listener, ListenerSpec, Protocol,
-    Route, Signal, Timeouts,
+    Proxied, Route, Signal, Timeouts,
 };
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -95,6 +95,7 @@ pub fn listener_spec(listen: &str) -> ListenerSpec {
         port_index: 0,
         protocol: Protocol::Tcp,
         timeouts: Timeouts::default(),
+        proxied: Proxied::default(),
         inherited: Vec::new(),
     }
 }

@@ -1,0 +1,96 @@
+//! The PROXY header on a connection: awaited from the proxy before us, sent to the member behind us. The header is
+//! looked at in the socket until it is complete, so it needs no buffer however many pieces it comes in.
+
+use crate::conn::Greeting;
+use crate::connect::millis;
+use crate::counters::CloseReason;
+use crate::proxy_protocol::{self, MAX_BYTES, Origin};
+use crate::slab::Index;
+use crate::worker::Worker;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, getpeername, getsockname, recv, send};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+impl Worker {
+    /// A connection without a member has an event, or another turn.
+    pub(crate) fn serve_waiting(&mut self, index: Index) {
+        let Some(conn) = self.conns.get(index) else { return };
+        if !matches!(conn.greeting, Greeting::Awaited) {
+            return self.serve_http(index);
+        }
+        match self.hear(index) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.leave_idle(index);
+                self.wheel.cancel(index);
+                self.find_place(index);
+            }
+            Err(reason) => self.end(index, reason, false),
+        }
+    }
+
+    /// When the header must be complete, in the worker's milliseconds.
+    pub(crate) fn greeting_due(&self, index: Index) -> u64 {
+        let listener = self.conns.get(index).and_then(|conn| self.listeners.get(conn.listener as usize));
+        self.now + listener.and_then(Option::as_ref).map_or(0, |l| millis(l.spec.timeouts.head))
+    }
+
+    /// Whether the header has come; the reason if it cannot be accepted.
+    fn hear(&mut self, index: Index) -> Result<bool, CloseReason> {
+        let Some(conn) = self.conns.get_mut(index) else { return Ok(false) };
+        let listening = self.listeners.get(conn.listener as usize).and_then(Option::as_ref);
+        let (Some(listening), Some(fd)) = (listening, conn.client.fd.as_ref()) else {
+            return Err(CloseReason::RouteClosed);
+        };
+        let peer = peer_of(fd).ok_or(CloseReason::ClientReset)?;
+        if !listening.spec.proxied.trusted.iter().any(|network| network.contains(peer.ip())) {
+            return Err(CloseReason::BadProxyHeader);
+        }
+        let seen = match recv(fd, &mut self.io.scratch[..MAX_BYTES], RecvFlags::PEEK) {
+            Ok((0, _)) => return Err(CloseReason::ClientClosed),
+            Ok((seen, _)) => seen,
+            Err(Errno::AGAIN) => return Ok(false),
+            Err(_) => return Err(CloseReason::ClientReset),
+        };
+        let header = proxy_protocol::read(&self.io.scratch[..seen]).map_err(|bad| {
+            tracing::debug!(%peer, %bad, "PROXY header refused");
+            CloseReason::BadProxyHeader
+        })?;
+        let Some(header) = header else {
+            // An end after a part of it will never be told again.
+            return if conn.client.hung_up { Err(CloseReason::BadProxyHeader) } else { Ok(false) };
+        };
+        if !matches!(recv(fd, &mut self.io.scratch[..header.length], RecvFlags::empty()), Ok((n, _)) if n == header.length)
+        {
+            return Err(CloseReason::ClientReset);
+        }
+        conn.greeting = Greeting::Came(header.origin.map(Box::new));
+        Ok(true)
+    }
+
+    /// Tells a fresh connection to a member whose it is, if the listener wants that. False when it broke.
+    pub(crate) fn introduce(&mut self, index: Index) -> bool {
+        let Some(conn) = self.conns.get(index) else { return true };
+        let listening = self.listeners.get(conn.listener as usize).and_then(Option::as_ref);
+        let Some(version) = listening.and_then(|l| l.spec.proxied.send) else { return true };
+        let (Some(client), Some(member)) = (conn.client.fd.as_ref(), conn.member.fd.as_ref()) else { return false };
+        let origin = match &conn.greeting {
+            Greeting::Came(origin) => origin.as_deref().copied(),
+            Greeting::None | Greeting::Awaited => origin_of(client),
+        };
+        let header = proxy_protocol::write(version, origin);
+        // Rides with the client's first bytes when these are there already.
+        let more = if conn.client.readable { SendFlags::MORE } else { SendFlags::empty() };
+        // A fresh socket has room for so little; a part of it would mean that it is broken.
+        send(member, &header, SendFlags::NOSIGNAL | more) == Ok(header.len())
+    }
+}
+
+fn peer_of(fd: &OwnedFd) -> Option<SocketAddr> {
+    SocketAddr::try_from(getpeername(fd).ok()??).ok()
+}
+
+fn origin_of(client: &OwnedFd) -> Option<Origin> {
+    Some(Origin { source: peer_of(client)?, destination: SocketAddr::try_from(getsockname(client).ok()?).ok()? })
+}
