@@ -187,6 +187,7 @@ impl Traffic {
                 config::Protocol::Http => Protocol::Http,
             },
             timeouts,
+            proxied: hotspare_datapath::Proxied::default(),
             inherited: Vec::new(),
         })?;
         tracing::info!(listener = %name, address = %bound.addr, "listening");
