@@ -38,6 +38,7 @@ impl Durable {
 impl Decider {
     pub(super) fn pump_durable(&mut self) {
         let d = &mut self.durable;
+        d.retry_at = d.retry_at.filter(|at| *at > self.now);
         if !self.leader || d.in_flight.is_some() || d.retry_at.is_some() || d.done.as_ref() == Some(&d.want) {
             return;
         }

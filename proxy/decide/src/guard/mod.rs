@@ -44,6 +44,8 @@ pub struct Guard {
     beats: Beats,
     process: Process,
     tenure: Option<TenureState>,
+    /// The highest epoch accepted here in this life.
+    highest_tenure: Epoch,
     fences: Vec<PendingFence>,
     promises: Promises,
     effects: VecDeque<GuardEffect>,
@@ -70,6 +72,7 @@ impl Guard {
             beats: Beats::new(now, config),
             process: Process::new(now),
             tenure: None,
+            highest_tenure: Epoch::NONE,
             fences: Vec::new(),
             promises: Promises::new(config),
             effects: VecDeque::new(),

@@ -130,7 +130,8 @@ impl Guard {
         if self.tenure.is_some() && self.rules.holds(Rule::ActivePromisesNothing) {
             return PromiseVerdict::Active;
         }
-        if ask.epoch < self.max_epoch() {
+        // Compared with what ran here, not with what was fenced: fencing a spare says nothing about the active.
+        if ask.epoch < self.highest_tenure {
             return PromiseVerdict::StaleEpoch;
         }
         if self.hears_leader() && self.rules.holds(Rule::HearingDeclines) {
