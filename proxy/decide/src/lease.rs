@@ -52,7 +52,7 @@ pub enum LeaseFault {
     HeartbeatRange,
     /// `ttl` is above an hour: an unreachable active would never be replaced.
     TtlRange,
-    /// `ttl` leaves no room for three missed heartbeats, the question to the peer and the graceful stop.
+    /// `ttl` leaves no room for the silence that both launchers must notice, the question to the peer and the stop.
     TtlTooShort {
         /// The least that works with the other values.
         least: Duration,
@@ -77,7 +77,7 @@ impl fmt::Display for LeaseFault {
             Self::TtlRange => f.write_str("ttl must be at most 1h"),
             Self::TtlTooShort { least } => write!(
                 f,
-                "ttl must be at least {}ms: four heartbeats and stop_lead have to fit into it",
+                "ttl must be at least {}ms: six heartbeats and stop_lead have to fit into it",
                 least.as_millis()
             ),
             Self::DriftRange => f.write_str("drift_ppm must be at most 100000 (10 %)"),
@@ -102,7 +102,8 @@ impl LeaseSettings {
         if self.ttl > Duration::from_secs(3600) {
             faults.push(LeaseFault::TtlRange);
         }
-        let least = self.heartbeat.saturating_mul(4) + self.stop_lead;
+        // One heartbeat old is the last renewal, three and a half of silence, one until the question, one to answer.
+        let least = self.heartbeat.saturating_mul(6) + self.stop_lead;
         if self.ttl < least {
             faults.push(LeaseFault::TtlTooShort { least });
         }
@@ -112,6 +113,7 @@ impl LeaseSettings {
         if self.kill_budget < Duration::from_millis(20) {
             faults.push(LeaseFault::KillBudgetTooShort);
         }
+        let least = self.heartbeat.saturating_mul(4) + self.stop_lead;
         if self.promise < least {
             faults.push(LeaseFault::PromiseTooShort { least });
         }

@@ -287,7 +287,8 @@ pub enum Down {
     Ack {
         /// The heartbeat's number.
         seq: u64,
-        /// Whether this controller decides for the instance; only then does hearing it count.
+        /// Whether this controller decides for the instance, and has looked around since it started; only then does
+        /// hearing it count.
         leader: bool,
     },
     /// Answer to a heartbeat of the active: go on until your own `sent(seq)` + ttl.

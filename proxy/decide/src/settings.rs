@@ -100,6 +100,9 @@ pub struct Deadlines {
     pub restart: Duration,
     /// After a refused connect: how long new connections are parked while the active is looked at.
     pub suspect: Duration,
+    /// After a restart of the controller: how long an active that has not connected yet may take to do so. Until then
+    /// its spare still promises it to start nothing, and its lease is not waited out.
+    pub recover: Duration,
     /// After silence of both, or a pause of our own: how long to look before acting.
     pub observe: Duration,
 }
@@ -116,6 +119,7 @@ impl Default for Deadlines {
             persist: Duration::from_secs(2),
             restart: Duration::from_secs(90),
             suspect: Duration::from_millis(500),
+            recover: Duration::from_secs(3),
             observe: Duration::from_secs(1),
         }
     }

@@ -39,7 +39,8 @@ impl Decider {
     pub(super) fn pump_durable(&mut self) {
         let d = &mut self.durable;
         d.retry_at = d.retry_at.filter(|at| *at > self.now);
-        if !self.leader || d.in_flight.is_some() || d.retry_at.is_some() || d.done.as_ref() == Some(&d.want) {
+        let settled = d.done.as_ref() == Some(&d.want) && !d.failing;
+        if !self.leader || d.in_flight.is_some() || d.retry_at.is_some() || settled {
             return;
         }
         d.last_id += 1;

@@ -197,10 +197,12 @@ impl Decider {
         }
     }
 
-    /// A start is wanted and can't happen: say it once per reason.
+    /// A start is wanted and can't happen: say it once per reason, whatever the number of milliseconds in it.
     pub(super) fn say_stuck(&mut self, reason: String) {
-        if self.stuck.as_ref() != Some(&reason) {
-            self.stuck = Some(reason.clone());
+        let words = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+        let said = self.stuck.as_ref().is_some_and(|said| words(said) == words(&reason));
+        self.stuck = Some(reason.clone());
+        if !said {
             self.event_seen(EventKind::Stuck { reason });
         }
     }

@@ -176,7 +176,7 @@ impl Decider {
 
     /// Tells the decider what happened. `now` is this host's `CLOCK_BOOTTIME`.
     pub fn handle(&mut self, now: Time, input: Input) {
-        self.now = now.max(self.now);
+        self.tick(now);
         match input {
             Input::LinkUp { member, link, session } => self.on_link_up(member, link, session),
             Input::LinkDown { member, link } => self.on_link_down(member, link),
@@ -196,8 +196,19 @@ impl Decider {
 
     /// Tells the decider that the time of `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now: Time) {
-        self.now = now.max(self.now);
+        self.tick(now);
         self.advance();
+    }
+
+    /// Time never goes back in here. And whoever was heard a moment before the last call made a timer due since: if
+    /// nobody called by far, we were paused ourselves, and what waits in our queues is old.
+    fn tick(&mut self, now: Time) {
+        let gap = now.since(self.now);
+        let heard = Member::BOTH.iter().any(|m| self.is_fresh(*m));
+        self.now = now.max(self.now);
+        if heard && gap > self.settings.lease.silence().saturating_mul(2) {
+            self.on_stalled(gap);
+        }
     }
 
     /// Takes every step that is due by what is known now.
@@ -266,12 +277,11 @@ impl Decider {
                 add(self.state_since + deadlines.start_grace);
                 add(self.state_since + switchover::TARGET_WAIT);
             }
-            State::Recovering => add(self.state_since + deadlines.observe),
             State::Fencing => {
                 add(self.unreachable_rule_due().unwrap_or(self.now));
                 add(self.rollback_due());
             }
-            State::Follower => {}
+            State::Recovering | State::Follower => {}
         }
         times[..n].iter().copied().filter(|at| *at > self.now).min()
     }

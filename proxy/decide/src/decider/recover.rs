@@ -60,7 +60,7 @@ impl Decider {
         }
         self.leader = true;
         self.active = None;
-        self.observe_until = self.now + self.settings.deadlines.observe;
+        self.observe_until = self.now + self.settings.deadlines.recover;
         self.go(State::Recovering);
         self.event(EventKind::Recovering);
     }
@@ -128,6 +128,8 @@ impl Decider {
             return false;
         }
         self.resume_plan();
+        // Everything is known: no need to look on.
+        self.observe_until = self.now;
         self.go(State::Idle);
         true
     }

@@ -92,7 +92,7 @@ impl Guard {
                 link.leader = true;
                 link.echo = Some(*seq);
             }
-            Down::Start { .. } | Down::Fence { .. } | Down::Restart { .. } => link.leader = true,
+            Down::Start { .. } | Down::Fence { .. } | Down::Restart { .. } => {}
             Down::Refused { .. } => link.leader = false,
         }
         if link.leader {

@@ -28,7 +28,7 @@ impl Durable {
 impl Guard {
     pub(super) fn pump_durable(&mut self) {
         let d = &mut self.durable;
-        if d.in_flight.is_some() || d.retry_at.is_some() || d.want == d.done {
+        if d.in_flight.is_some() || d.retry_at.is_some() || d.want == d.done && !d.failing {
             return;
         }
         d.last_id += 1;

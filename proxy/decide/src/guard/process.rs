@@ -34,6 +34,8 @@ pub(super) struct Process {
     /// The last word of the module.
     heard: Time,
     command: u64,
+    /// A spawn was ordered and nothing was heard of it yet.
+    spawning: bool,
     /// Node-RED is to stay down.
     stopped_by_hand: bool,
     restart_asked: Option<(usize, OpId)>,
@@ -56,6 +58,7 @@ impl Process {
             spawned_at: now,
             heard: now,
             command: 0,
+            spawning: false,
             stopped_by_hand: false,
             restart_asked: None,
         }
@@ -73,8 +76,11 @@ impl Process {
 
 impl Guard {
     pub(super) fn spawn(&mut self, after: Duration) {
-        self.process.number += 1;
-        self.process.restarts = self.process.number - 1;
+        // One that still waits for its back-off is ordered again under its number.
+        if !std::mem::replace(&mut self.process.spawning, true) {
+            self.process.number += 1;
+            self.process.restarts = self.process.number - 1;
+        }
         self.effects.push_back(GuardEffect::Spawn { process: self.process.number, after });
     }
 
@@ -83,6 +89,7 @@ impl Guard {
             return self.ignore();
         }
         self.process.flows = FlowState::Booting;
+        self.process.spawning = false;
         self.process.spawned_at = self.now;
         self.process.heard = self.now;
     }
@@ -133,6 +140,7 @@ impl Guard {
         let cause = killed.unwrap_or(ExitCause::Crash { code, signal });
         let tenure = self.tenure.as_ref().map(|t| t.epoch);
         self.process.flows = FlowState::Down;
+        self.process.spawning = false;
         self.process.lag_ms = 0;
         self.fail_start(StartFailureKind::Failed, "Node-RED ended");
         self.end_tenure(FenceHow::ProcessExited);
@@ -228,7 +236,6 @@ impl Guard {
         self.process.stopped_by_hand = !restart;
         self.process.short_lives = 0;
         match self.process.flows {
-            // A start that still waits for its back-off is replaced by this one.
             FlowState::Down if restart => self.spawn(Duration::ZERO),
             FlowState::Down => {}
             _ => self.kill(ExitCause::Requested),

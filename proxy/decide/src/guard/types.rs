@@ -169,7 +169,8 @@ pub enum ModuleEvent {
 pub enum GuardEffect {
     /// Start Node-RED with flows stopped; report `Spawned`, and `Exited` when it is gone or could not be started.
     Spawn {
-        /// Rises with each start.
+        /// Rises with each start. The same number again replaces an order that still waits; one that was carried out
+        /// already is not carried out twice.
         process: u64,
         /// Wait this long first (back-off).
         after: Duration,

@@ -26,6 +26,8 @@ pub struct Node {
     wake_at: u64,
     pub red: Option<Red>,
     uid: u64,
+    /// Launcher's life and number of the last process that was spawned.
+    spawned: (u64, u64),
     /// The machine is lost: nothing answers until it boots again.
     pub lost: bool,
     /// What the next start or stop of flows takes, in milliseconds, at most.
@@ -68,6 +70,7 @@ impl Node {
             wake_at: u64::MAX,
             red: None,
             uid: 0,
+            spawned: (0, 0),
             lost: false,
             slow_start: 20,
             slow_stop: 20,
@@ -280,10 +283,12 @@ impl World {
     }
 
     pub fn spawn(&mut self, member: Member, life: u64, process: u64) {
-        if self.node(member).life != life || self.node(member).red.is_some() {
+        let node = self.node(member);
+        if (node.life, process) <= node.spawned || node.life != life || node.red.is_some() {
             return;
         }
         let node = self.node(member);
+        node.spawned = (life, process);
         node.uid += 1;
         let uid = node.uid;
         node.red = Some(Red {

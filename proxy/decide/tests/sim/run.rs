@@ -18,7 +18,7 @@ pub struct Outcome {
 pub fn random_settings(rng: &mut Rng) -> Settings {
     let mut s = Settings::default();
     let ms = Duration::from_millis;
-    s.lease.ttl = ms(rng.pick(&[700, 1_000, 1_000, 1_800]));
+    s.lease.ttl = ms(rng.pick(&[900, 1_000, 1_000, 1_800]));
     s.lease.kill_budget = ms(rng.pick(&[50, 200]));
     s.lease.stop_lead = ms(rng.pick(&[100, 250]));
     s.lease.drift_ppm = rng.pick(&[10_000, 10_000, 100_000]);
@@ -83,6 +83,7 @@ impl World {
         let waits = [
             lease.bound(lease.ttl),
             lease.bound(lease.promise),
+            d.recover,
             d.observe,
             d.start,
             d.stop_grace,
