@@ -1,9 +1,9 @@
 //! The processes of the demo, their folder and their ports. When the stage is dropped, all of it is gone.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -66,7 +66,7 @@ impl Stage {
         for (index, name) in MEMBERS.into_iter().enumerate() {
             let home = folder.join(name);
             fs::create_dir_all(home.join("node-red")).map_err(io)?;
-            fs::write(home.join("token"), format!("token-of-{name}-in-a-demo-on-loopback-only\n")).map_err(io)?;
+            write_secret(&home.join("token"), &format!("token-of-{name}-in-a-demo-on-loopback-only\n")).map_err(io)?;
             fs::write(home.join("node-red/flows.json"), FLOWS).map_err(io)?;
             fs::write(home.join("node-red/settings.js"), settings(&home.join("node-red"), ports.node_red[index]))
                 .map_err(io)?;
@@ -273,6 +273,11 @@ fn settings(user_dir: &Path, port: u16) -> String {
 ",
         flows = Value::from(user_dir.join("flows.json").display().to_string()),
     )
+}
+
+/// Writes a file that only its owner can read.
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 
 fn tail(log: &Path) -> String {

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -128,14 +129,14 @@ impl Setup {
         let members = MEMBERS.map(|name| {
             let user_dir = folder.path().join(name).join("node-red");
             node_red::write_user_dir(&user_dir, SocketAddr::new(network.bind(name), 1880), &flows);
-            write(folder.path().join(name).join("token"), &format!("token-of-member-{name}-{INSTANCE}\n"));
+            write_secret(folder.path().join(name).join("token"), &format!("token-of-member-{name}-{INSTANCE}\n"));
             let command = node_red::command(self.node_red, &user_dir);
             write(folder.path().join(name).join("command"), &command.join("\n"));
             let (node_red, admin) = (network.test_socket(name, 1880), network.test_socket(name, 2880));
             Member { name, node_red, admin, user_dir, launcher: None }
         });
         let config = folder.path().join("hotspare.toml");
-        write(folder.path().join("admin.token"), TOKEN_ADMIN);
+        write_secret(folder.path().join("admin.token"), TOKEN_ADMIN);
         let mut pair = Pair { proxy: None, members, sink, _broker: broker, network, config, folder };
         pair.write_config(&self.config);
         pair
@@ -409,4 +410,10 @@ impl Network {
 
 fn write(path: PathBuf, text: &str) {
     fs::write(&path, text).unwrap_or_else(|error| panic!("can't write {}: {error}", path.display()));
+}
+
+/// hotspare refuses a token file that others can read.
+fn write_secret(path: PathBuf, text: &str) {
+    write(path.clone(), text);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("change the mode of a file just written");
 }
