@@ -10,9 +10,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
+use hotspare_datapath::proxy_protocol::{Network, Version};
 use hotspare_datapath::{
     CloseReason, Config as DataConfig, DataPath, Drain, Error, InstanceId, InstanceSpec, Limits, Listener,
-    ListenerSpec, Protocol, Route as DataRoute, Signal, SignalKind, Timeouts,
+    ListenerSpec, Protocol, Proxied, Route as DataRoute, Signal, SignalKind, Timeouts,
 };
 use hotspare_decide::{ConnectTrouble, Member, Route};
 
@@ -187,7 +188,7 @@ impl Traffic {
                 config::Protocol::Http => Protocol::Http,
             },
             timeouts,
-            proxied: hotspare_datapath::Proxied::default(),
+            proxied: proxied(listener),
             inherited: Vec::new(),
         })?;
         tracing::info!(listener = %name, address = %bound.addr, "listening");
@@ -324,6 +325,18 @@ fn trouble(kind: SignalKind) -> Option<ConnectTrouble> {
 
 fn lock(served: &Mutex<Served>) -> MutexGuard<'_, Served> {
     served.lock().expect("no holder of this lock panics")
+}
+
+fn proxied(listener: &config::Listener) -> Proxied {
+    let network = |net: &config::Network| Network::new(net.address, net.prefix);
+    Proxied {
+        trusted: listener.proxy_from.iter().filter_map(network).collect(),
+        send: match listener.proxy_to {
+            config::ProxyHeader::Off => None,
+            config::ProxyHeader::V1 => Some(Version::V1),
+            config::ProxyHeader::V2 => Some(Version::V2),
+        },
+    }
 }
 
 fn limits(spec: &config::Instance) -> Limits {

@@ -82,14 +82,7 @@ impl Kind {
 /// Keys that are read and checked, and that nothing acts on yet. A file with one of them is refused (a limit that
 /// doesn't limit is worse than none), and schema, reference and example leave them out. Whoever builds what a key
 /// is for takes it from this list.
-const NOT_YET: [&str; 6] = [
-    "instance.drill",
-    "instance.limits.per_source",
-    "instance.limits.rate",
-    "instance.listener.protocol",
-    "instance.listener.proxy_from",
-    "instance.listener.proxy_to",
-];
+const NOT_YET: [&str; 3] = ["instance.drill", "instance.limits.per_source", "instance.limits.rate"];
 
 /// Whether something acts on this key. `path` may have the names of list entries in it: `instance[line-1].drill`.
 pub(super) fn is_built(path: &str) -> bool {

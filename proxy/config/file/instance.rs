@@ -79,8 +79,8 @@ section! {
         port: Option<u16>, otherwise "the port of the member's address";
         /// What goes through it. "http" lets a planned switch wait for the end of a request.
         protocol: Protocol = "tcp";
-        /// Networks whose connections begin with a PROXY header (v1 or v2): the load balancers in front. All others are taken as they are.
-        proxy_from: Vec<Network>, otherwise "none";
+        /// Networks of the load balancers in front, whose connections begin with a PROXY header (v1 or v2). With any here, connections from elsewhere, or without the header, are closed.
+        proxy_from: Vec<Network>, otherwise "none: connections from everywhere, without a header";
         /// PROXY header that members get, so that they learn the client's address; they must be made to expect it.
         proxy_to: ProxyHeader = "off";
     }

@@ -19,5 +19,6 @@ pub mod node_red;
 pub mod pair;
 pub mod process;
 pub mod scenario;
+pub mod site;
 pub mod wait;
 pub mod witness;
