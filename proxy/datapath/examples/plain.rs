@@ -12,7 +12,7 @@ use hotspare_datapath::{
     SignalKind, Timeouts,
 };
 use std::error::Error;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -23,13 +23,25 @@ use std::time::Duration;
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 const CHECK_TIMEOUT: Duration = Duration::from_millis(100);
 const CHECKS: i32 = 2;
+/// Pace after a check that failed.
+const CHECK_AGAIN: Duration = Duration::from_millis(50);
 
 const INSTANCE: InstanceId = InstanceId(1);
 
 enum Input {
     Signal(Signal),
-    Check { member: usize, well: bool },
+    Check { member: usize, outcome: Outcome },
     Command(String, UnixStream),
+}
+
+/// What a health check found.
+#[derive(Clone, Copy, PartialEq)]
+enum Outcome {
+    Well,
+    /// No answer in time, or a wrong one.
+    Unwell,
+    /// Nobody listens: no need to ask again.
+    Refused,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -74,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     std::thread::spawn(move || listen_for_commands(&control, &inputs));
 
-    let mut engine = Engine { data, members, active: 0, preferred: 0, epoch: 0, well: [0; 2] };
+    let mut engine = Engine { data, members, active: 0, preferred: 0, epoch: 0, suspected: false, well: [0; 2] };
     engine.switch(0, Drain::Now)?;
     for input in queue {
         engine.handle(input)?;
@@ -88,6 +100,7 @@ struct Engine {
     active: usize,
     preferred: usize,
     epoch: u64,
+    suspected: bool,
     /// Checks in a row: above 0 passed, below 0 failed.
     well: [i32; 2],
 }
@@ -105,10 +118,17 @@ impl Engine {
                     }
                 }
             }
-            Input::Check { member, well } => {
+            Input::Check { member, outcome } => {
                 let count = &mut self.well[member];
-                *count = if well { (*count).max(0) + 1 } else { (*count).min(0) - 1 };
+                *count = match outcome {
+                    Outcome::Well => (*count).max(0) + 1,
+                    Outcome::Unwell => (*count).min(0) - 1,
+                    Outcome::Refused => -CHECKS,
+                };
                 let other = 1 - self.active;
+                if member == self.active && self.well[other] > 0 {
+                    self.suspect(outcome != Outcome::Well)?;
+                }
                 if self.well[self.active] <= -CHECKS && self.well[other] > 0 {
                     self.switch(other, Drain::Now)?;
                 } else if self.active != self.preferred && self.well[self.preferred] >= CHECKS {
@@ -129,9 +149,23 @@ impl Engine {
     fn switch(&mut self, member: usize, drain: Drain) -> Result<(), Box<dyn Error>> {
         self.active = member;
         self.epoch += 1;
-        let route = Route::To { epoch: self.epoch, member: member as u8, addrs: vec![self.members[member]] };
-        self.data.set_route(INSTANCE, route, drain)?;
+        self.suspected = false;
+        self.data.set_route(INSTANCE, self.route(), drain)?;
         Ok(())
+    }
+
+    /// While the active is suspect, what comes new waits; what is open stays.
+    fn suspect(&mut self, suspected: bool) -> Result<(), Box<dyn Error>> {
+        if self.suspected != suspected {
+            self.suspected = suspected;
+            let route = if suspected { Route::Park } else { self.route() };
+            self.data.set_route(INSTANCE, route, Drain::Keep)?;
+        }
+        Ok(())
+    }
+
+    fn route(&self) -> Route {
+        Route::To { epoch: self.epoch, member: self.active as u8, addrs: vec![self.members[self.active]] }
     }
 }
 
@@ -141,11 +175,15 @@ fn keep_for_a_second() -> Drain {
 
 fn check(member: usize, addr: SocketAddr, inputs: &SyncSender<Input>) {
     loop {
-        let well = ask(addr).unwrap_or(false);
-        if inputs.send(Input::Check { member, well }).is_err() {
+        let outcome = match ask(addr) {
+            Ok(true) => Outcome::Well,
+            Err(e) if e.kind() == ErrorKind::ConnectionRefused => Outcome::Refused,
+            Ok(false) | Err(_) => Outcome::Unwell,
+        };
+        if inputs.send(Input::Check { member, outcome }).is_err() {
             return;
         }
-        std::thread::sleep(CHECK_EVERY);
+        std::thread::sleep(if outcome == Outcome::Well { CHECK_EVERY } else { CHECK_AGAIN });
     }
 }
 

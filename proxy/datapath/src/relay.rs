@@ -73,6 +73,9 @@ pub(crate) enum More {
 
 /// Serves one flow until `left` more bytes were read. Returns the bytes written and why it stopped.
 pub(crate) fn pump(source: &mut Side, sink: &mut Side, flow: &mut Flow, io: &mut Io, left: &mut u64) -> (u64, Stop) {
+    if !source.readable && !flow.ended && flow.is_empty() && *left > 0 {
+        return (0, Stop::Blocked);
+    }
     let mut moved = 0;
     let stop = run(source, sink, flow, io, left, &mut moved);
     give_back_empty_pipe(flow, io);

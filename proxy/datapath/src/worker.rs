@@ -244,7 +244,7 @@ impl Worker {
             return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
         }
         let task = self.agenda.peek().map(|Reverse((at, ..))| *at);
-        let next = [self.wheel.next_tick(), task, self.stop_at].into_iter().flatten().min()?;
+        let next = [self.wheel.wake_at(), task, self.stop_at].into_iter().flatten().min()?;
         let left = (self.started + Duration::from_millis(next)).saturating_duration_since(Instant::now());
         Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) })
     }

@@ -1,6 +1,7 @@
 //! Bodies: how much of what comes belongs to the message.
 
 use super::Bad;
+use super::head::is_token;
 
 /// Longest line of a chunk's size with its extensions, and most bytes of trailers.
 const MAX_SIZE_LINE: u16 = 256;
@@ -169,7 +170,7 @@ fn trailer_byte(byte: u8, bytes: u16, line: TrailerLine) -> Result<State, Bad> {
     let line = match (line, byte) {
         (Start, b'\r') => FinalLf,
         (FinalLf, b'\n') => return Ok(State::Length(0)),
-        (Start | Name, _) if byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte) => Name,
+        (Start | Name, _) if is_token(byte) => Name,
         (Name, b':') => Value,
         (Value, b'\r') => Lf,
         (Value, b'\t' | b' '..=b'~' | 0x80..) => Value,

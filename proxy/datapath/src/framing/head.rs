@@ -1,6 +1,7 @@
 //! Heads of requests and responses: checked strictly, read for what frames the message, nothing else.
 
 use super::{Bad, Body};
+use memchr::{memchr, memchr3};
 
 /// Largest head, request or response, including its final empty line. Node's own limit for requests is 16 KiB.
 pub const MAX_HEAD_BYTES: usize = 32 << 10;
@@ -145,15 +146,16 @@ impl<'a> Lines<'a> {
     /// None while the final empty line is not there.
     fn of(bytes: &'a [u8], from: usize) -> Result<Option<Self>, Bad> {
         let seen = &bytes[..bytes.len().min(MAX_HEAD_BYTES)];
-        let mut line_start = from;
-        for (at, &byte) in seen.iter().enumerate().skip(from) {
-            match byte {
-                b'\n' if at == from || seen[at - 1] != b'\r' => return Err(Bad::LineEnd),
-                b'\n' if at - 1 == line_start => return Ok(Some(Self { bytes, at: from, end: at + 1 })),
-                b'\n' => line_start = at + 1,
-                _ if at > from && seen[at - 1] == b'\r' => return Err(Bad::LineEnd),
-                0 => return Err(Bad::Header),
-                _ => {}
+        let mut start = from;
+        // Each line ends at its first CR, NUL or LF, and only a CR with a LF behind it is a right end.
+        while let Some(length) = memchr3(b'\r', b'\n', 0, &seen[start..]) {
+            let at = start + length;
+            match (seen[at], seen.get(at + 1)) {
+                (b'\r', Some(b'\n')) if length == 0 => return Ok(Some(Self { bytes, at: from, end: at + 2 })),
+                (b'\r', Some(b'\n')) => start = at + 2,
+                (b'\r', None) => break,
+                (0, _) => return Err(Bad::Header),
+                _ => return Err(Bad::LineEnd),
             }
         }
         if bytes.len() >= MAX_HEAD_BYTES { Err(Bad::TooLarge) } else { Ok(None) }
@@ -162,7 +164,7 @@ impl<'a> Lines<'a> {
     /// The next line; empty at the end.
     fn next_line(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.at..self.end];
-        let length = rest.iter().position(|&byte| byte == b'\r').unwrap_or(rest.len());
+        let length = memchr(b'\r', rest).unwrap_or(rest.len());
         self.at = (self.at + length + 2).min(self.end);
         &rest[..length]
     }
@@ -206,13 +208,15 @@ impl Fields {
             if line.is_empty() {
                 return Ok(fields);
             }
-            let colon = line.iter().position(|&byte| byte == b':').ok_or(Bad::Header)?;
-            let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-            // A folded line and a space before the colon fail here: neither is a token.
-            if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
+            let colon = line.iter().position(|&byte| !is_token(byte)).unwrap_or(0);
+            // A folded line and a space before the colon fail here: neither begins with a token and a colon.
+            if colon == 0 || line[colon] != b':' {
                 return Err(Bad::Header);
             }
-            if value.iter().any(|&byte| byte < b' ' && byte != b'\t' || byte == 0x7f) {
+            let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+            // Without an early end, so that many bytes are looked at in one go.
+            let is_bad = |byte: u8| (byte < b' ') & (byte != b'\t') | (byte == 0x7f);
+            if value.iter().fold(false, |bad, &byte| bad | is_bad(byte)) {
                 return Err(Bad::Header);
             }
             fields.note(name, value)?;
@@ -220,27 +224,25 @@ impl Fields {
     }
 
     fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), Bad> {
-        if name.eq_ignore_ascii_case(b"content-length") {
+        let is = |wanted: &[u8]| name.eq_ignore_ascii_case(wanted);
+        // Few names have these lengths; the others are not looked at twice.
+        match name.len() {
+            4 if is(b"host") => self.hosts += 1,
+            7 if is(b"upgrade") => self.upgrade = true,
+            10 if is(b"connection") => {
+                for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                    self.close |= option.eq_ignore_ascii_case(b"close");
+                    self.keep |= option.eq_ignore_ascii_case(b"keep-alive");
+                    self.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+                }
+            }
             // Even two equal ones: somebody else may join them to a list.
-            if self.content_length.is_some() {
-                return Err(Bad::Length);
+            14 if is(b"content-length") && self.content_length.is_some() => return Err(Bad::Length),
+            14 if is(b"content-length") => self.content_length = Some(decimal(value).ok_or(Bad::Length)?),
+            17 if is(b"transfer-encoding") => {
+                self.coding = if self.coding == Coding::None { coding(value) } else { Coding::Other };
             }
-            self.content_length = Some(decimal(value).ok_or(Bad::Length)?);
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            self.coding = match self.coding {
-                Coding::None => coding(value),
-                _ => Coding::Other,
-            };
-        } else if name.eq_ignore_ascii_case(b"connection") {
-            for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-                self.close |= option.eq_ignore_ascii_case(b"close");
-                self.keep |= option.eq_ignore_ascii_case(b"keep-alive");
-                self.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
-            }
-        } else if name.eq_ignore_ascii_case(b"upgrade") {
-            self.upgrade = true;
-        } else if name.eq_ignore_ascii_case(b"host") {
-            self.hosts += 1;
+            _ => {}
         }
         Ok(())
     }
@@ -277,6 +279,22 @@ fn version_minor(version: &[u8], otherwise: Bad) -> Result<u8, Bad> {
 }
 
 /// Characters of a token (RFC 9110, 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+pub(super) fn is_token(byte: u8) -> bool {
+    TOKEN[usize::from(byte)]
 }
+
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
