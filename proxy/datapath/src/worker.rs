@@ -245,8 +245,8 @@ impl Worker {
         }
         let task = self.agenda.peek().map(|Reverse((at, ..))| *at);
         let next = [self.wheel.wake_at(), task, self.stop_at].into_iter().flatten().min()?;
-        let left = (self.started + Duration::from_millis(next)).saturating_duration_since(Instant::now());
-        Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) })
+        let left = next.saturating_sub(self.now);
+        Some(Timespec { tv_sec: (left / 1000) as i64, tv_nsec: (left % 1000 * 1_000_000) as i64 })
     }
 
     /// A moment in the worker's milliseconds.
