@@ -10,6 +10,8 @@
 // Every part of Node-RED used here that is not documented is listed in `internals` and pinned by tests for each
 // supported version. If one is missing the process says so and exits: without the gate no flow may ever run.
 
+const crypto = require('crypto')
+const fs = require('fs')
 const Module = require('module')
 const os = require('os')
 const path = require('path')
@@ -81,6 +83,9 @@ function internals (api, runtime) {
     'flows.getFlows': typeof runtime?.flows?.getFlows === 'function',
     'flows.started': typeof runtime?.flows?.started === 'boolean',
     'flows.state': typeof runtime?.flows?.state === 'function',
+    'flows.setFlows': typeof runtime?.flows?.setFlows === 'function',
+    'nodes.getCredentials': typeof runtime?.nodes?.getCredentials === 'function',
+    'storage.getFlows': typeof runtime?.storage?.getFlows === 'function',
     'settings.get': typeof runtime?.settings?.get === 'function',
     'nodes.getType': typeof runtime?.nodes?.getType === 'function',
     'hooks.add': typeof runtime?.hooks?.add === 'function' && typeof runtime?.hooks?.trigger === 'function',
@@ -146,6 +151,20 @@ function attachGate (runtime, gate) {
   if (runtime.settings.get('runtimeFlowState') !== 'stop') broken.push('runtimeFlowState from the settings')
   if (typeof runtime.nodeApp?.use !== 'function') broken.push('runtime.nodeApp')
   return broken
+}
+
+// AES-256-GCM with a key of 32 bytes in hexadecimal digits.
+function seal (text, key) {
+  const iv = crypto.randomBytes(12)
+  const cipher = crypto.createCipheriv('aes-256-gcm', Buffer.from(key, 'hex'), iv)
+  const data = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()])
+  return { iv: iv.toString('base64'), tag: cipher.getAuthTag().toString('base64'), data: data.toString('base64') }
+}
+
+function unseal ({ iv, tag, data }, key) {
+  const decipher = crypto.createDecipheriv('aes-256-gcm', Buffer.from(key, 'hex'), Buffer.from(iv, 'base64'), { authTagLength: 16 })
+  decipher.setAuthTag(Buffer.from(tag, 'base64'))
+  return Buffer.concat([decipher.update(Buffer.from(data, 'base64')), decipher.final()]).toString('utf8')
 }
 
 // Carries out the launcher's orders, one after the other, and reports what is so.
@@ -289,9 +308,38 @@ function conduct (runtime, gate, worker, settings) {
     report()
   }
 
+  // The flows as they are stored, for the other member. Credentials leave this process sealed with the pair's key: the
+  // other member may keep its own under another credentialSecret.
+  async function exportFlows ({ id, path, key }) {
+    const { flows: nodes, rev } = await runtime.storage.getFlows()
+    const credentials = {}
+    for (const node of nodes) {
+      const known = runtime.nodes.getCredentials(node.id)
+      if (known) credentials[node.id] = known
+    }
+    const file = { revision: rev, flows: nodes, credentials: seal(JSON.stringify(credentials), key) }
+    fs.writeFileSync(path, JSON.stringify(file), { mode: 0o600 })
+    post({ type: 'transferred', id, ok: true })
+  }
+
+  // Stores what the active has, and loads it. The gate keeps it stopped.
+  async function importFlows ({ id, path, key }) {
+    if (gate.ordered) return post({ type: 'transferred', id, ok: false, text: 'the flows of this member run' })
+    const { flows: nodes, credentials } = JSON.parse(fs.readFileSync(path))
+    const known = JSON.parse(unseal(credentials, key))
+    is.problem = is.credentials = null
+    await flows.setFlows(nodes, known, 'full', true)
+    post({ type: 'transferred', id, ok: true })
+    report()
+  }
+
+  const transfer = (order) => (order.type === 'export' ? exportFlows(order) : importFlows(order))
+    .catch((err) => post({ type: 'transferred', id: order.id, ok: false, text: String(err) }))
+
   let last = Promise.resolve()
   worker.on('message', (order) => {
     last = last.then(async () => {
+      if (order.type === 'export' || order.type === 'import') await transfer(order)
       if (order.type === 'start') await start(order)
       if (order.type === 'stop') { await stopAll(); post({ type: 'stopped', id: order.id }) }
     }).catch((err) => { log.error('[hotspare] ' + (err.stack || err)); kill() })

@@ -22,6 +22,7 @@ mod peer;
 mod record;
 mod resources;
 mod shell;
+mod sync;
 mod undertaker;
 mod waiting;
 
@@ -114,11 +115,14 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
         instance: args.instance.clone(),
         token,
         peer_secret: Arc::clone(&peer_secret),
+        state_dir: state.path().to_path_buf(),
         inputs: inputs.clone(),
         logs: Arc::clone(&logs),
         created_ms: clock::wall_ms(),
         shutdown,
     };
+    let deployed = Arc::new(tokio::sync::Notify::new());
+    tokio::spawn(sync::keep(state.path().to_path_buf(), inputs.clone(), Arc::clone(&deployed)));
     tracing::info!(admin = %listener.local_addr()?, member = args.name, instance = args.instance, "launcher started");
     tokio::spawn(admin::serve(listener, Arc::new(admin)));
     let mut jitter = Jitter::new(session);
@@ -151,6 +155,7 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
         logs,
         output,
         peer_secret,
+        deployed,
     };
     Box::pin(Shell::new(parts).run(waiting_happenings, waiting_inputs, stop)).await;
     tracing::info!("launcher ended");

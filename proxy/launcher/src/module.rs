@@ -54,6 +54,13 @@ pub(crate) enum Report {
     Stopped { id: u64 },
     /// Someone deployed flows, here in the editor or through the admin API.
     Deploy { revision: Option<String>, missing_types: Vec<String> },
+    /// Answer to [`Order::Export`] and [`Order::Import`].
+    Transferred {
+        id: u64,
+        ok: bool,
+        #[serde(default)]
+        text: String,
+    },
     /// This Node-RED lacks something that the gate is built on; the process ends itself.
     Broken { text: String },
     /// From a module of another version.
@@ -85,12 +92,32 @@ pub(crate) enum Flows {
 
 /// What the launcher sends, one JSON object a line. `left_ms` counts from when the module sent the beat `beat`:
 /// an order that waited in the socket of a frozen process cannot re-arm a lease that is over.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Order {
-    Lease { beat: u64, left_ms: f64 },
-    Start { id: u64, epoch: u64 },
-    Stop { id: u64 },
+    Lease {
+        beat: u64,
+        left_ms: f64,
+    },
+    Start {
+        id: u64,
+        epoch: u64,
+    },
+    Stop {
+        id: u64,
+    },
+    /// Write the stored flows to a file, their credentials sealed with `key` (32 bytes in hexadecimal digits).
+    Export {
+        id: u64,
+        path: PathBuf,
+        key: String,
+    },
+    /// Store and load the flows of a file. Refused while flows run here.
+    Import {
+        id: u64,
+        path: PathBuf,
+        key: String,
+    },
 }
 
 /// Writes the module's files below `state_dir` and returns the one for `node --require`.

@@ -1,6 +1,6 @@
-//! Asking the other member's launcher for its promise.
+//! Requests to the other member's launcher: for its promise, and with the flows that were deployed here.
 //!
-//! Owns: one HTTP request and its deadline. An answer that comes late or never is no answer; the guard asks again.
+//! Owns: one HTTP request and its deadline. An answer that comes late or never is no answer; whoever asked asks again.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use bytes::Bytes;
 use hotspare_decide::message::{Peer, PromiseAnswer, PromiseAsk};
 use hotspare_protocol::PROMISE_PATH;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::Request;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,37 +20,47 @@ const MAX_ANSWER_BYTES: usize = 4096;
 
 /// Asks `peer`; `None` if it gives no answer, which is no verdict.
 pub(crate) async fn ask(peer: &Peer, ask: PromiseAsk) -> Option<PromiseAnswer> {
-    match timeout(ANSWER_WITHIN, request(peer, ask)).await {
-        Ok(Ok(answer)) => Some(answer),
-        Ok(Err(error)) => {
-            tracing::debug!(peer = peer.member, error, "the peer gave no answer");
-            None
-        }
-        Err(_) => None,
+    let body = serde_json::to_vec(&ask).ok()?;
+    let answer = request(peer, Method::POST, PROMISE_PATH, body.into(), ANSWER_WITHIN).await;
+    let answer = answer.and_then(|body| serde_json::from_slice(&body).map_err(|e| e.to_string()));
+    answer.inspect_err(|error| tracing::debug!(peer = peer.member, error, "the peer gave no answer")).ok()
+}
+
+/// One request with the secret of the pair; gives the body of a good answer, or in words why there is none.
+pub(crate) async fn request(
+    peer: &Peer,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    within: Duration,
+) -> Result<Bytes, String> {
+    match timeout(within, exchange(peer, method, path, body)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(format!("no answer within {within:?}")),
     }
 }
 
-async fn request(peer: &Peer, ask: PromiseAsk) -> Result<PromiseAnswer, String> {
+async fn exchange(peer: &Peer, method: Method, path: &str, body: Bytes) -> Result<Bytes, String> {
     let host = peer.url.strip_prefix("http://").ok_or("the peer's address is not http://")?.trim_end_matches('/');
     let stream = TcpStream::connect(host).await.map_err(|e| e.to_string())?;
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    let body = serde_json::to_vec(&ask).map_err(|e| e.to_string())?;
-    let request = Request::post(PROMISE_PATH)
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(HOST, host)
         .header(AUTHORIZATION, format!("Bearer {}", peer.secret))
         .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
+        .body(Full::new(body))
         .map_err(|e| e.to_string())?;
     let driver = tokio::spawn(connection);
     let answer = async {
         let answer = sender.send_request(request).await.map_err(|e| e.to_string())?;
-        if !answer.status().is_success() {
-            return Err(format!("it answers {}", answer.status()));
-        }
+        let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(|e| e.to_string())?;
-        serde_json::from_slice(&body.to_bytes()).map_err(|e| e.to_string())
+        let body = body.to_bytes();
+        if status.is_success() { Ok(body) } else { Err(format!("{status}: {}", String::from_utf8_lossy(&body))) }
     }
     .await;
     driver.abort();

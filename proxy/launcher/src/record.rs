@@ -86,13 +86,18 @@ impl StateDir {
 }
 
 fn write(dir: &Path, record: &GuardRecord) -> io::Result<()> {
-    let new = dir.join("guard.json.new");
-    // Holds the secret of the pair.
+    write_durably(&dir.join(RECORD), &serde_json::to_vec_pretty(record)?)
+}
+
+/// Replaces `path`: new file, fsync, rename, fsync of the folder. Readable by its owner only, since what a launcher
+/// keeps holds the secret of the pair, or credentials.
+pub(crate) fn write_durably(path: &Path, text: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(&serde_json::to_vec_pretty(record)?)?;
+    file.write_all(text)?;
     file.sync_all()?;
-    fs::rename(&new, dir.join(RECORD))?;
-    File::open(dir)?.sync_all()
+    fs::rename(&new, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn lock_file(path: &Path) -> io::Result<File> {

@@ -10,19 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hotspare_decide::message::{
-    Down, FlowState, Hello, MemberStatus, PromiseAnswer, PromiseAsk, StartFailure, StartFailureKind, Up, VERSION,
+    Down, FlowState, Hello, MemberStatus, Peer, PromiseAnswer, PromiseAsk, StartFailure, StartFailureKind, Up, VERSION,
 };
 use hotspare_decide::{Epoch, Guard, GuardConfig, GuardInput, GuardRecord, ModuleEvent, OpId, Time};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use hotspare_protocol::Secret;
+use hotspare_protocol::{Secret, flows_key};
 
 use crate::args::LauncherArgs;
 use crate::clock;
 use crate::logs::Logs;
-use crate::module::{EXIT_REFUSED, Flows, Report, Status};
+use crate::module::{EXIT_REFUSED, Flows, Order, Report, Status};
 use crate::node_red::{Ending, Happening, NodeRed, What};
 use crate::output::Output;
 use crate::record::StateDir;
@@ -70,10 +70,23 @@ pub(crate) enum Input {
         command: Command,
         answer: oneshot::Sender<Outcome>,
     },
+    /// The stored flows are to be written to, or taken from, a file.
+    Transfer {
+        transfer: Transfer,
+        path: std::path::PathBuf,
+        answer: oneshot::Sender<Outcome>,
+    },
     Look {
         answer: oneshot::Sender<View>,
     },
     SampleDue,
+}
+
+/// Which way stored flows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transfer {
+    Export,
+    Import,
 }
 
 /// By hand, through the admin API. Each is answered when it has become true, or never can.
@@ -103,7 +116,7 @@ pub(crate) struct View {
     pub(crate) alive: bool,
     pub(crate) last_ending: Option<String>,
     pub(crate) links: Vec<(String, bool)>,
-    pub(crate) peer: Option<String>,
+    pub(crate) peer: Option<Peer>,
     pub(crate) ignored: u64,
     pub(crate) dropped_lines: u64,
     pub(crate) resources: Arc<Mutex<Samples>>,
@@ -154,6 +167,11 @@ pub(crate) struct Shell {
     pub(crate) down_by_request: bool,
     pub(crate) last_ending: Option<String>,
     pub(crate) next_op: u64,
+    /// Transfers that the module has not answered; all are given up when its process ends.
+    pub(crate) transfers: HashMap<u64, oneshot::Sender<Outcome>>,
+    pub(crate) next_transfer: u64,
+    /// Told when somebody deployed flows here.
+    pub(crate) deployed: Arc<tokio::sync::Notify>,
 }
 
 /// What the shell is made of; the rest of its fields begin empty.
@@ -170,6 +188,7 @@ pub(crate) struct Parts {
     pub(crate) logs: Arc<Mutex<Logs>>,
     pub(crate) output: Output,
     pub(crate) peer_secret: Arc<Mutex<Option<Secret>>>,
+    pub(crate) deployed: Arc<tokio::sync::Notify>,
 }
 
 impl Shell {
@@ -201,6 +220,9 @@ impl Shell {
             down_by_request: false,
             last_ending: None,
             next_op: 0,
+            transfers: HashMap::new(),
+            next_transfer: 0,
+            deployed: parts.deployed,
         }
     }
 
@@ -274,6 +296,7 @@ impl Shell {
 
     fn gone(&mut self, run: u64, ending: Ending) {
         self.current = None;
+        self.transfers.clear();
         let why = match ending.code {
             Some(EXIT_REFUSED) => " (the module refuses this Node-RED: see its lines above)",
             Some(crate::child::EXIT_CANNOT_START) => " (it could not be started: see its lines above)",
@@ -313,7 +336,14 @@ impl Shell {
                 ModuleEvent::StartFailed { cmd: id, failure: StartFailure { kind, text } }
             }
             Report::Stopped { id } => ModuleEvent::FlowsStopped { cmd: id },
+            Report::Transferred { id, ok, text } => {
+                if let Some(answer) = self.transfers.remove(&id) {
+                    let _ = answer.send(if ok { Ok(()) } else { Err(text) });
+                }
+                return;
+            }
             Report::Deploy { revision, missing_types } => {
+                self.deployed.notify_one();
                 let Some(revision) = revision else { return };
                 ModuleEvent::Deploy { revision, missing_types }
             }
@@ -392,6 +422,7 @@ impl Shell {
                 }
             }
             Input::Command { command, answer } => self.command(command, answer),
+            Input::Transfer { transfer, path, answer } => self.transfer(transfer, path, answer),
             Input::Look { answer } => drop(answer.send(self.view())),
             Input::SampleDue => {
                 if let Some((current, usage)) = self.current.as_ref().and_then(|c| Some((c, c.red.usage()?))) {
@@ -399,6 +430,27 @@ impl Shell {
                     samples.add(&self.args.name, usage, current.lag_ms);
                 }
             }
+        }
+    }
+
+    fn transfer(&mut self, transfer: Transfer, path: std::path::PathBuf, answer: oneshot::Sender<Outcome>) {
+        self.next_transfer += 1;
+        let id = self.next_transfer;
+        let Some(secret) = self.guard.record().peer.as_ref().map(|peer| Secret::new(peer.secret.clone())) else {
+            return drop(answer.send(Err("no controller has told of a peer yet".to_owned())));
+        };
+        let key = flows_key(&secret).expose().to_owned();
+        let order = match transfer {
+            Transfer::Export => Order::Export { id, path, key },
+            Transfer::Import => Order::Import { id, path, key },
+        };
+        let outcome = match &self.current {
+            Some(current) => current.red.order(&order).map_err(|error| error.to_string()),
+            None => Err("there is no Node-RED process".to_owned()),
+        };
+        match outcome {
+            Ok(()) => drop(self.transfers.insert(id, answer)),
+            Err(why) => drop(answer.send(Err(why))),
         }
     }
 
@@ -467,7 +519,7 @@ impl Shell {
             alive: current.is_some_and(fresh),
             last_ending: self.last_ending.clone(),
             links: self.args.controllers.iter().cloned().zip(self.outboxes.iter().map(Option::is_some)).collect(),
-            peer: self.guard.record().peer.as_ref().map(|peer| peer.member.clone()),
+            peer: self.guard.record().peer.clone(),
             ignored: self.guard.ignored(),
             dropped_lines: self.output.dropped(),
             resources: Arc::clone(&self.resources),

@@ -57,9 +57,20 @@ pub fn peer_secret(instance: &str, one: &Secret, other: &Secret) -> Secret {
         key.extend_from_slice(&(token.0.len() as u64).to_be_bytes());
         key.extend_from_slice(token.0.as_bytes());
     }
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes a key of any length");
-    mac.update(b"hotspare peer v1\0");
-    mac.update(instance.as_bytes());
+    digest(&key, &[b"hotspare peer v1\0", instance.as_bytes()])
+}
+
+/// The key under which the launchers of a pair seal credentials of flows for one another: 32 bytes in hexadecimal
+/// digits, HMAC-SHA256 of the pair's secret.
+pub fn flows_key(pair: &Secret) -> Secret {
+    digest(pair.0.as_bytes(), &[b"hotspare flows v1"])
+}
+
+fn digest(key: &[u8], parts: &[&[u8]]) -> Secret {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    for part in parts {
+        mac.update(part);
+    }
     let digest = mac.finalize().into_bytes();
     let mut text = String::with_capacity(SECRET_BYTES * 2);
     for byte in digest {

@@ -10,7 +10,7 @@
 mod auth;
 mod wire;
 
-pub use auth::{SECRET_BYTES, Secret, peer_secret, same_secret};
+pub use auth::{SECRET_BYTES, Secret, flows_key, peer_secret, same_secret};
 pub use wire::{DecodeError, MAX_MESSAGE_BYTES, decode_down, decode_up, encode_down, encode_up};
 
 /// Path on the controller's link listener to which a launcher opens its websocket.

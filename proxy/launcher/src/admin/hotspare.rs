@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{Admin, Refusal, Reply, refuse, reply};
-use crate::shell::{Command, Input, View};
+use crate::shell::{Command, Input, Shell, View};
+use crate::sync::{self, Flows, Stored};
 
 /// How long flows may take to start.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -40,7 +41,7 @@ fn describe(admin: &Admin, view: &View) -> Value {
         "port": view.port,
         "last_ending": view.last_ending,
         "links": links,
-        "peer": view.peer,
+        "peer": view.peer.as_ref().map(|peer| &peer.member),
         "ignored": view.ignored,
         "dropped_log_lines": view.dropped_lines,
     })
@@ -94,6 +95,36 @@ pub(super) async fn promise(admin: &Admin, body: &[u8]) -> Reply {
     match verdict.await {
         Ok(verdict) => reply(StatusCode::OK, &verdict),
         Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "no verdict"),
+    }
+}
+
+/// `GET /hotspare/v1/flows`: what the peer needs to know before it sends its flows.
+pub(super) async fn revision(admin: &Admin) -> Reply {
+    match admin.view().await {
+        Ok(view) => reply(StatusCode::OK, &Stored::of(&view)),
+        Err(gone) => gone.into(),
+    }
+}
+
+/// `POST /hotspare/v1/flows`: the active's flows, to be stored here and loaded, stopped.
+pub(super) async fn take_flows(admin: &Admin, body: &[u8]) -> Reply {
+    let flows: Flows = match read(body) {
+        Ok(flows) => flows,
+        Err(refusal) => return refusal.into(),
+    };
+    let view = match admin.view().await {
+        Ok(view) => view,
+        Err(gone) => return gone.into(),
+    };
+    if !Shell::runs_nothing(&view.status) {
+        return refuse(StatusCode::CONFLICT, "this member is active itself");
+    }
+    if flows.epoch < view.status.max_epoch {
+        return refuse(StatusCode::CONFLICT, "an epoch above the sender's has been here");
+    }
+    match sync::take(&admin.state_dir, &flows, &admin.inputs).await {
+        Ok(()) => reply(StatusCode::OK, &json!({})),
+        Err(why) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &why),
     }
 }
 

@@ -28,6 +28,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::logs::Logs;
 use crate::shell::{Command, Input, View};
+use crate::sync;
 
 /// Connections served at once; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -45,6 +46,7 @@ pub(crate) struct Admin {
     pub(crate) token: Option<Secret>,
     /// The secret of the pair, as the controller told last.
     pub(crate) peer_secret: Arc<Mutex<Option<Secret>>>,
+    pub(crate) state_dir: std::path::PathBuf,
     pub(crate) inputs: Sender<Input>,
     pub(crate) logs: Arc<Mutex<Logs>>,
     /// Wall clock in milliseconds.
@@ -94,13 +96,15 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
     if get {
         return match path.as_str() {
             "/hotspare/v1/status" => hotspare::status(admin).await,
+            sync::PATH => hotspare::revision(admin).await,
             _ => flowforge::get(admin, &path, &query).await,
         };
     }
     if request.method() != Method::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST");
     }
-    let Ok(body) = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await else {
+    let most = if path == sync::PATH { sync::MAX_BYTES } else { MAX_BODY_BYTES };
+    let Ok(body) = Limited::new(request.into_body(), most).collect().await else {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long");
     };
     let body = body.to_bytes();
@@ -109,6 +113,7 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
         "/hotspare/v1/start" => hotspare::start(admin, &body).await,
         "/hotspare/v1/fence" => hotspare::fence(admin, &body).await,
         PROMISE_PATH => hotspare::promise(admin, &body).await,
+        sync::PATH => hotspare::take_flows(admin, &body).await,
         _ => refuse(StatusCode::NOT_FOUND, "no such command"),
     }
 }
@@ -124,8 +129,9 @@ fn admit(admin: &Admin, from: SocketAddr, request: &Request<Incoming>, path: &st
         (Some(given), Some(secret)) => same_secret(given, secret.expose()),
         _ => false,
     };
-    let may = if path == PROMISE_PATH {
-        // Also from loopback: a promise given to a stranger would keep this member from being started.
+    let may = if path == PROMISE_PATH || path == sync::PATH {
+        // Also from loopback: a promise given to a stranger would keep this member from being started, and flows are
+        // programs.
         shows(admin.peer_secret.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_ref())
     } else {
         from.ip().to_canonical().is_loopback() || shows(admin.token.as_ref())
