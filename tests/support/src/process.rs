@@ -6,13 +6,16 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::fault::{self, Pid, Signal};
 use crate::wait::wait_until;
 
 /// Lines of output that are kept; older ones are dropped.
 const KEPT_LINES: usize = 5_000;
+/// How long the output of a process that has ended may take to be read.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 type Lines = Arc<Mutex<VecDeque<String>>>;
 
@@ -22,6 +25,7 @@ pub struct Process {
     name: String,
     child: Child,
     lines: Lines,
+    readers: Vec<JoinHandle<()>>,
     ended: Option<ExitStatus>,
 }
 
@@ -34,9 +38,8 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("can't start {name} ({command:?}): {error}"));
         let lines = Lines::default();
-        collect(child.stdout.take(), &lines);
-        collect(child.stderr.take(), &lines);
-        Process { name: name.to_owned(), child, lines, ended: None }
+        let readers = vec![collect(child.stdout.take(), &lines), collect(child.stderr.take(), &lines)];
+        Process { name: name.to_owned(), child, lines, readers, ended: None }
     }
 
     /// The process id.
@@ -60,7 +63,14 @@ impl Process {
     /// If it is still running after `deadline`, with what it wrote.
     pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
         let (name, lines) = (self.name.clone(), Arc::clone(&self.lines));
-        wait_until(deadline, &format!("end of {name}"), || self.poll().ok_or_else(|| Tail(tail(&lines, 20))))
+        let status =
+            wait_until(deadline, &format!("end of {name}"), || self.poll().ok_or_else(|| Tail(tail(&lines, 20))));
+        // What it wrote last may still be on its way; a child that lives on may hold the pipe open for ever.
+        let began = Instant::now();
+        while began.elapsed() < LAST_WORDS && !self.readers.iter().all(JoinHandle::is_finished) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        status
     }
 
     /// Kills it with SIGKILL and waits for its end. Its children are left alone, as they are when a program crashes.
@@ -151,7 +161,7 @@ impl std::fmt::Debug for Tail {
     }
 }
 
-fn collect(stream: Option<impl Read + Send + 'static>, lines: &Lines) {
+fn collect(stream: Option<impl Read + Send + 'static>, lines: &Lines) -> JoinHandle<()> {
     let stream = stream.expect("stream was piped");
     let lines = Arc::clone(lines);
     std::thread::spawn(move || {
@@ -162,7 +172,7 @@ fn collect(stream: Option<impl Read + Send + 'static>, lines: &Lines) {
             }
             lines.push_back(String::from_utf8_lossy(&line).into_owned());
         }
-    });
+    })
 }
 
 fn tail(lines: &Lines, count: usize) -> String {
