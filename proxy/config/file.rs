@@ -14,7 +14,8 @@ pub use instance::{Protocol, ProxyHeader};
 pub use timing::{CheckKind, DrillFault, Failover, Isolated, Lease, Limits, Timeouts};
 pub(super) use timing::{Drill, Health, HealthCheck};
 
-use super::read::{Located, section};
+use super::read::Located;
+use super::section::section;
 
 section! {
     /// The whole file.

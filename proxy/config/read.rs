@@ -10,8 +10,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::File;
-use super::key::{Key, Kind, Section, is_built, words_or};
+use super::key::{Key, Kind, Section, is_built};
 use super::report::Report;
+use super::suggest::{elsewhere, suggest};
 use super::value::{Mismatch, Raw, Scalar};
 
 /// Anything a key can hold: a single value, a list, a table.
@@ -120,11 +121,6 @@ pub(super) fn place_keys(report: &mut Report, path: &str, table: &DeTable<'_>, k
     }
 }
 
-/// A mismatch for a word that should have been one of `words`.
-pub(super) fn near(word: &str, words: &[&str]) -> Mismatch {
-    Mismatch { expected: Some(words_or(words)), found: None, help: suggest(word, words) }
-}
-
 fn in_range<T: Field>(report: &mut Report, path: &str, read: &T, value: &Spanned<DeValue<'_>>, key: &Key) -> bool {
     let Some((low, high)) = key.range else {
         return true;
@@ -140,44 +136,7 @@ fn in_range<T: Field>(report: &mut Report, path: &str, read: &T, value: &Spanned
     false
 }
 
-fn suggest(word: &str, words: &[&str]) -> Option<String> {
-    let folded = word.to_ascii_lowercase().replace('-', "_");
-    words
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&folded, &candidate.replace('-', "_")), *candidate))
-        .min()
-        .filter(|(distance, candidate)| *distance <= (candidate.len().max(word.len()) / 3).max(1))
-        .map(|(_, candidate)| format!("did you mean {candidate}?"))
-}
-
-/// For a key that belongs to another table: TOML gives a key to the last table header above it.
-fn elsewhere(name: &str) -> Option<String> {
-    let mut headers = Vec::new();
-    owners(&File::section().built(""), "", "the top of the file", name, &mut headers);
-    let owners = headers.join(" and ");
-    (!headers.is_empty()).then(|| format!("{name} is a key of {owners}; a key belongs to the last [header] above it"))
-}
-
-/// Adds the headers of all tables inside `section` that have a key of this name.
-fn owners(section: &Section, path: &str, header: &str, name: &str, headers: &mut Vec<String>) {
-    for key in &section.keys {
-        if key.name == name {
-            headers.push(header.to_owned());
-        }
-        let path = join(path, key.name);
-        match &key.kind {
-            Kind::Table(inner) => owners(inner, &path, &format!("[{path}]"), name, headers),
-            Kind::List(item) => {
-                if let Kind::Table(inner) = item.as_ref() {
-                    owners(inner, &path, &format!("[[{path}]]"), name, headers);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn join(path: &str, name: &str) -> String {
+pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
@@ -308,62 +267,3 @@ impl<T: Table> Field for Located<T> {
         None
     }
 }
-
-/// Declares a table of the file: a struct, and the description of its keys, from one text.
-///
-/// Each field is a key: its doc comment says what it sets and why one would change it; then its type, and
-/// optionally `= default`, `in least .. most`, and `otherwise "..."` where the default is no fixed value.
-macro_rules! section {
-    (
-        $(#[doc = $about:literal])+
-        $vis:vis $name:ident {
-            $(
-                $(#[doc = $doc:literal])+
-                $field:ident : $kind:ty $(= $default:literal)? $(, in $low:literal .. $high:literal)? $(, otherwise $otherwise:literal)? ;
-            )*
-        }
-    ) => {
-        $(#[doc = $about])+
-        #[derive(Debug, Clone, PartialEq)]
-        $vis struct $name {
-            $( $(#[doc = $doc])+ $vis $field: $kind, )*
-        }
-
-        impl $crate::config::read::Table for $name {
-            fn section() -> $crate::config::key::Section {
-                use $crate::config::key::{Key, Section};
-                use $crate::config::read::Field;
-                let keys = vec![$({
-                    #[allow(unused_mut, reason = "a key with neither default nor bounds is complete as it is")]
-                    let mut key = Key {
-                        name: stringify!($field),
-                        about: concat!($($doc),+).trim_start(),
-                        kind: <$kind as Field>::kind(),
-                        default: None,
-                        otherwise: None,
-                        range: None,
-                        required: <$kind as Field>::REQUIRED,
-                    };
-                    $( key.default = Some($crate::config::value::Raw::from($default)); key.required = false; )?
-                    $( key.range = Some(($crate::config::value::Raw::from($low), $crate::config::value::Raw::from($high))); )?
-                    $( key.otherwise = Some($otherwise); )?
-                    key
-                }),*];
-                Section { about: concat!($($about),+).trim_start(), keys }
-            }
-
-            fn read_keys(
-                report: &mut $crate::config::report::Report,
-                path: &str,
-                table: &::toml::de::DeTable<'_>,
-            ) -> Option<Self> {
-                let section = <Self as $crate::config::read::Table>::section();
-                $crate::config::read::place_keys(report, path, table, &section.keys);
-                let mut keys = section.keys.iter();
-                $( let $field: Option<$kind> = keys.next().and_then(|key| $crate::config::read::read_key(report, path, table, key)); )*
-                Some($name { $( $field: $field?, )* })
-            }
-        }
-    };
-}
-pub(super) use section;

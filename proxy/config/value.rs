@@ -1,18 +1,19 @@
 //! The kinds of single values a key can take, and how each is read from the file.
 //!
 //! Owns `Raw` (what TOML gives), `Scalar` (what a value of the configuration must be able to do) and the
-//! plain kinds. The kinds with a form of their own are in `value/`: time, size, place, word.
+//! plain kinds. The kinds with a form of their own are in `value/`: time, percent, place, word.
 
+mod percent;
 mod place;
-mod size;
 mod time;
 mod word;
 
 use std::fmt;
 use std::path::PathBuf;
 
+pub use percent::Percent;
 pub use place::{HostPort, Network, Url};
-pub use size::{Percent, Size};
+
 pub use time::Window;
 pub use time::parse_duration;
 pub(super) use time::write_duration;

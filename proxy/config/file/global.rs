@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::read::{Located, section};
+use crate::config::read::Located;
+use crate::config::section::section;
 use crate::config::value::{LogFilter, Name, Url, one_of};
 
 section! {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Drill, Failover, Health, Lease, Limits, Timeouts};
-use crate::config::read::{Located, section};
+use crate::config::read::Located;
+use crate::config::section::section;
 use crate::config::value::{HostPort, Name, Network, OrOff, Url, one_of};
 
 section! {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::read::{Located, section};
+use crate::config::read::Located;
+use crate::config::section::section;
 use crate::config::value::{OrOff, Percent, StatusRange, Window, one_of};
 
 section! {

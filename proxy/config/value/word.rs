@@ -140,7 +140,7 @@ macro_rules! one_of {
             fn parse(raw: $crate::config::value::Raw<'_>) -> Result<Self, $crate::config::value::Mismatch> {
                 match raw {
                     $( $crate::config::value::Raw::Text($word) => Ok($name::$variant), )+
-                    $crate::config::value::Raw::Text(other) => Err($crate::config::read::near(other, &[$($word),+])),
+                    $crate::config::value::Raw::Text(other) => Err($crate::config::suggest::near(other, &[$($word),+])),
                     _ => Err($crate::config::value::Mismatch::plain()),
                 }
             }

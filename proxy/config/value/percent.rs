@@ -1,44 +1,15 @@
-//! Sizes in bytes such as `"64KiB"`, and shares such as `"1%"`.
+//! Shares such as `"1%"`.
 
 use std::time::Duration;
 
 use super::{Mismatch, Raw, Scalar};
 use crate::config::key::Kind;
 
-/// A number of bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(pub u64);
-
 /// A share, kept in parts per million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Percent {
     /// Parts per million; 1 % is 10,000.
     pub ppm: u32,
-}
-
-const UNITS: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
-
-impl Scalar for Size {
-    fn kind() -> Kind {
-        Kind::Text { what: "a size such as \"64KiB\" or \"1MiB\"", pattern: "^[0-9]+(B|KiB|MiB|GiB)$" }
-    }
-
-    fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
-        let units = "units are B, KiB, MiB, GiB, as in \"64KiB\"";
-        match raw {
-            Raw::Text(text) => UNITS
-                .iter()
-                .find_map(|(unit, bytes)| text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(*bytes))
-                .map(Size)
-                .ok_or_else(|| Mismatch::help(units)),
-            Raw::Integer(_) => Err(Mismatch::help(units)),
-            _ => Err(Mismatch::plain()),
-        }
-    }
-
-    fn measure(&self) -> Option<u128> {
-        Some(u128::from(self.0))
-    }
 }
 
 impl Percent {
@@ -90,12 +61,5 @@ mod tests {
         assert_eq!(parse_ppm("0.05"), Some(500));
         assert_eq!(parse_ppm("1."), None);
         assert_eq!(Percent { ppm: 10_000 }.of(Duration::from_secs(1)), Duration::from_millis(10));
-    }
-
-    #[test]
-    fn sizes_have_a_unit() {
-        assert_eq!(Size::parse(Raw::Text("64KiB")).map_err(|_| ()), Ok(Size(65_536)));
-        assert!(Size::parse(Raw::Integer(64)).is_err());
-        assert!(Size::parse(Raw::Text("99999999999999GiB")).is_err());
     }
 }
