@@ -18,6 +18,8 @@ use hotspare_decide::message::Up;
 use hotspare_protocol::{INSTANCE_HEADER, MEMBER_HEADER, RECEIPT_PATH, Secret, encode_up};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process_group};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::link::Identity;
 use crate::node_red::kill_group;
@@ -99,6 +101,10 @@ impl Undertaker {
 
 /// Runs until the launcher is dead and everyone was told, or until it is dismissed.
 pub(crate) fn main() -> ExitCode {
+    let Ok(_deaf) = ignore_sigterm() else {
+        eprintln!("hotspare {SUBCOMMAND}: SIGTERM cannot be ignored");
+        return ExitCode::FAILURE;
+    };
     let mut notes = io::stdin().lock();
     let mut address = None;
     let mut ward = None;
@@ -133,6 +139,17 @@ pub(crate) fn main() -> ExitCode {
         tries.into_iter().all(|told| told.join().unwrap_or(false))
     });
     if told { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A supervisor such as systemd tells every process of a service to end when its main process has died: just when this
+/// one has something to do. It ends by itself soon after. Holds for the rest of the process.
+fn ignore_sigterm() -> io::Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let entered = runtime.enter();
+    // Once asked for, the signal no longer ends the process, whether or not anyone looks whether it came.
+    let _unread = signal(SignalKind::terminate())?;
+    drop(entered);
+    Ok(runtime)
 }
 
 struct Address {
