@@ -152,6 +152,22 @@ pub(crate) fn kill_group(leader: Pid) {
     let _ = kill_process_group(leader, Signal::KILL);
 }
 
+/// Whether any process of the group still runs. One that has ended and waits for its parent to notice does not: whose
+/// launcher was killed gets a new parent, which may take seconds over it.
+pub(crate) fn group_lives(leader: Pid) -> bool {
+    if test_kill_process_group(leader).is_err() {
+        return false;
+    }
+    let Ok(processes) = std::fs::read_dir("/proc") else { return true };
+    processes.filter_map(Result::ok).any(|process| {
+        let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { return false };
+        // `pid (name) state ppid pgrp …`, see proc_pid_stat(5).
+        let mut fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+        let (state, group) = (fields.next(), fields.nth(1).and_then(|group| group.parse().ok()));
+        !matches!(state, Some("Z" | "X")) && group == Some(leader.as_raw_nonzero().get())
+    })
+}
+
 async fn reap(run: u64, pid: Pid, mut child: Child, happenings: Sender<Happening>) {
     let ending = match child.wait().await {
         Ok(status) => Ending::from(status),
@@ -161,7 +177,7 @@ async fn reap(run: u64, pid: Pid, mut child: Child, happenings: Sender<Happening
     // (the first process of a container) it must reap them as well.
     let mut pause = Duration::from_millis(1);
     kill_group(pid);
-    while test_kill_process_group(pid).is_ok() {
+    while group_lives(pid) {
         while let Ok(Some(_)) = waitpgid(pid, WaitOptions::NOHANG) {}
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));

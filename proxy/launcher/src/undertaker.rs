@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 
 use hotspare_decide::message::Up;
 use hotspare_protocol::{INSTANCE_HEADER, MEMBER_HEADER, RECEIPT_PATH, Secret, encode_up};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process_group};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::link::Identity;
-use crate::node_red::kill_group;
+use crate::node_red::{group_lives, kill_group};
 
 /// First argument of the hidden subcommand.
 pub(crate) const SUBCOMMAND: &str = "launcher-undertaker";
@@ -188,7 +188,7 @@ impl Ward {
             }
         }
         // The others of the group: programs that flows had started.
-        while test_kill_process_group(*pid).is_ok() {
+        while group_lives(*pid) {
             if Instant::now() > deadline {
                 return false;
             }

@@ -127,6 +127,11 @@ impl ControllerStandIn {
         self.waits("an undertaker's receipt", |state| state.receipts.first().cloned())
     }
 
+    /// Waits until undertakers have handed in so many receipts.
+    pub fn gets_receipts(&self, count: usize) {
+        self.waits("undertakers' receipts", |state| (state.receipts.len() >= count).then_some(()));
+    }
+
     pub fn is_linked(&self) -> bool {
         self.state.0.lock().unwrap().linked > 0
     }

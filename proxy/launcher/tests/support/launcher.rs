@@ -101,6 +101,14 @@ impl Launcher {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Resident KiB and ticks of processor time of the launcher itself.
+    pub fn usage(&self) -> (u64, u64) {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<u64> =
+            stat.rsplit_once(')').unwrap().1.split_whitespace().skip(1).map(|f| f.parse().unwrap_or(0)).collect();
+        (fields[20] * 4, fields[10] + fields[11])
+    }
+
     pub fn ends(&mut self) -> ExitStatus {
         let log = self.log.clone();
         let child = Mutex::new(&mut self.child);
