@@ -16,14 +16,12 @@
 //! Where to go next: `election/mod.rs` for the rules, `backend/mod.rs` for what a keeper must promise,
 //! `tests/simulation.rs` for what shows that it holds.
 
-//TMP pub mod backend;
-//TMP mod clock;
+pub mod backend;
+mod clock;
 mod document;
 mod election;
-//TMP mod shell;
+mod shell;
 
 pub use document::{Document, Entry, MAX_DOCUMENT_BYTES};
-pub use election::{Answer, Effect, Election, Event, Input, LostWhy, Request, Revision, Settings, Ticket, stretch};
-#[cfg(feature = "mutants")]
-pub use election::Rule;
-//TMP pub use shell::{Group, GroupConfig, Handle};
+pub use election::{Answer, Effect, Election, Event, Input, LostWhy, Request, Revision, Rule, Settings, Ticket, stretch};
+pub use shell::{Group, GroupConfig, Handle};

@@ -22,10 +22,7 @@ use std::time::Duration;
 use hotspare_decide::Time;
 
 use crate::document::Document;
-#[cfg(feature = "mutants")]
 pub use rules::Rule;
-#[cfg(not(feature = "mutants"))]
-use rules::Rule;
 use rules::Rules;
 pub use types::{Answer, Effect, Event, Input, LostWhy, Request, Revision, Settings, Ticket, stretch};
 use write::{Attempt, Pending};
@@ -292,6 +289,7 @@ impl Election {
             (Some(_), Answer::Conflict) => {
                 self.health(true, String::new());
                 self.must_read = true;
+                self.not_before = now + READ_GAP;
             }
             (_, Answer::Failed(why)) => self.failed(now, why),
             (_, answer) => self.failed(now, format!("an answer to another question: {answer:?}")),

@@ -1,0 +1,59 @@
+//! What keeps the document that proxies share.
+//!
+//! Owns the trait [`Backend`] and its kinds: [`Etcd`], [`Kubernetes`] and, for tests, [`Memory`]. A backend answers;
+//! it decides nothing, caches nothing that it could answer from, and tries nothing twice.
+
+mod etcd;
+mod kubernetes;
+mod memory;
+
+use std::future::Future;
+use std::sync::Arc;
+
+pub use etcd::{Etcd, EtcdConfig};
+pub use kubernetes::{Kubernetes, STATE_ANNOTATION};
+pub use memory::Memory;
+
+use crate::document::Document;
+use crate::election::{Answer, Request, Revision};
+
+/// One object that is read whole, and written whole by compare-and-set.
+///
+/// Futures may be dropped at any time; what a write that was dropped has done is unknown.
+pub trait Backend: Send + Sync + 'static {
+    /// The word for it in the configuration.
+    fn kind(&self) -> &'static str;
+
+    /// Reads. The answer is as new as the start of the read: linearizable, never from a cache.
+    /// Answers `Found`, `Missing`, `Foreign` or `Failed`.
+    fn get(&self) -> impl Future<Output = Answer> + Send;
+
+    /// Writes if there is no object. Answers `Written`, `Conflict` or `Failed`.
+    fn create(&self, document: Arc<Document>) -> impl Future<Output = Answer> + Send;
+
+    /// Writes if the object is at exactly `revision`. Answers `Written`, `Conflict` or `Failed`.
+    fn compare_and_set(&self, revision: Revision, document: Arc<Document>) -> impl Future<Output = Answer> + Send;
+
+    /// Calls `changed` whenever the object may have changed, until the watch breaks; then says why.
+    /// Changes may be missed: a watch is a speed-up, never a proof.
+    fn watch(&self, changed: &(dyn Fn() + Send + Sync)) -> impl Future<Output = String> + Send;
+
+    /// Carries out one request of an election.
+    fn serve(&self, request: Request) -> impl Future<Output = Answer> + Send {
+        async {
+            match request {
+                Request::Get => self.get().await,
+                Request::Create(document) => self.create(document).await,
+                Request::CompareAndSet(revision, document) => self.compare_and_set(revision, document).await,
+            }
+        }
+    }
+}
+
+/// What was read, as an answer.
+fn read(revision: Revision, json: &[u8]) -> Answer {
+    match Document::parse(json) {
+        Ok(document) => Answer::Found(revision, Arc::new(document)),
+        Err(why) => Answer::Foreign(revision, why),
+    }
+}
