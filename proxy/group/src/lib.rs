@@ -23,5 +23,7 @@ mod election;
 mod shell;
 
 pub use document::{Document, Entry, MAX_DOCUMENT_BYTES};
-pub use election::{Answer, Effect, Election, Event, Input, LostWhy, Request, Revision, Rule, Settings, Ticket, stretch};
+pub use election::{
+    Answer, Effect, Election, Event, Input, LostWhy, Request, Revision, Rule, Settings, Ticket, stretch,
+};
 pub use shell::{Group, GroupConfig, Handle};

@@ -39,6 +39,7 @@ pub struct GroupConfig {
     pub drift_ppm: u32,
 }
 
+type Asked = Option<Pin<Box<dyn Future<Output = (u64, Answer)> + Send>>>;
 type Sink = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// A proxy's part in its group.
@@ -63,11 +64,7 @@ pub struct Handle {
 impl Group {
     /// Joins the group: follows until [`Event::Led`]. `sink` is called from the group's task, or from the caller of
     /// [`Handle::persist`], and must not block. Needs a tokio runtime with timers.
-    pub fn start<B: Backend>(
-        config: GroupConfig,
-        backend: B,
-        sink: impl Fn(Event) + Send + Sync + 'static,
-    ) -> Handle {
+    pub fn start<B: Backend>(config: GroupConfig, backend: B, sink: impl Fn(Event) + Send + Sync + 'static) -> Handle {
         let me = format!("{}/{:016x}", config.me, unique());
         let sink: Sink = Arc::new(sink);
         let backend = Arc::new(backend);
@@ -167,7 +164,7 @@ struct Task<B> {
     sink: Sink,
     hint: Arc<Notify>,
     leads_until: Arc<AtomicU64>,
-    asked: Option<Pin<Box<dyn Future<Output = (u64, Answer)> + Send>>>,
+    asked: Asked,
     resigned: Vec<oneshot::Sender<()>>,
 }
 
@@ -229,7 +226,7 @@ impl<B: Backend> Task<B> {
 }
 
 /// The answer to the request under way; pending for ever if there is none.
-async fn answer_of(asked: &mut Option<Pin<Box<dyn Future<Output = (u64, Answer)> + Send>>>) -> (u64, Answer) {
+async fn answer_of(asked: &mut Asked) -> (u64, Answer) {
     match asked {
         Some(request) => request.as_mut().await,
         None => std::future::pending().await,

@@ -75,7 +75,8 @@ impl Kubernetes {
             Ok(lease) => {
                 let revision = revision(&lease);
                 *self.last() = Some(lease);
-                revision.map_or_else(|| Answer::Failed("kubernetes: a Lease without its version".into()), Answer::Written)
+                revision
+                    .map_or_else(|| Answer::Failed("kubernetes: a Lease without its version".into()), Answer::Written)
             }
             Err(Error::Api(status)) if status.code == 409 => Answer::Conflict,
             Err(error) => Answer::Failed(words(&error)),

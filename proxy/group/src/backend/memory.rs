@@ -89,6 +89,7 @@ impl Backend for Memory {
 
     async fn watch(&self, changed: &(dyn Fn() + Send + Sync)) -> String {
         let mut receiver = self.changed.subscribe();
+        changed();
         while receiver.changed().await.is_ok() {
             changed();
         }

@@ -34,7 +34,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Writes if the object is at exactly `revision`. Answers `Written`, `Conflict` or `Failed`.
     fn compare_and_set(&self, revision: Revision, document: Arc<Document>) -> impl Future<Output = Answer> + Send;
 
-    /// Calls `changed` whenever the object may have changed, until the watch breaks; then says why.
+    /// Calls `changed` once it watches and whenever the object may have changed, until the watch breaks; then says why.
     /// Changes may be missed: a watch is a speed-up, never a proof.
     fn watch(&self, changed: &(dyn Fn() + Send + Sync)) -> impl Future<Output = String> + Send;
 

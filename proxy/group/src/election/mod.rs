@@ -218,7 +218,9 @@ impl Election {
             View::Unread | View::Foreign(_) => None,
             View::Missing if resigning => None,
             View::Missing if !self.rules.holds(Rule::WaitWhenMissing) => Some(Time::ZERO),
-            View::Missing => Some(self.takeover_at(self.newest.as_ref().map_or(Duration::ZERO, |seen| seen.lead_for()))),
+            View::Missing => {
+                Some(self.takeover_at(self.newest.as_ref().map_or(Duration::ZERO, |seen| seen.lead_for())))
+            }
             View::Document { document, stale: false, .. } if self.is_mine(document) => match self.lead {
                 // Nobody else led since this was written: no need to wait.
                 _ if resigning => Some(Time::ZERO),
@@ -333,7 +335,8 @@ impl Election {
         } else if document.holder != self.settings.me {
             self.attempts.retain(|attempt| attempt.base.as_ref() == Some(&revision));
             self.lose(LostWhy::TakenOver(document.holder.clone()));
-        } else if let Some(index) = self.attempts.iter().position(|attempt| attempt.document.serial == document.serial) {
+        } else if let Some(index) = self.attempts.iter().position(|attempt| attempt.document.serial == document.serial)
+        {
             let attempt = self.attempts.swap_remove(index);
             self.attempts.clear();
             self.confirmed(now, &attempt);

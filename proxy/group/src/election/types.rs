@@ -171,7 +171,9 @@ impl fmt::Display for LostWhy {
         match self {
             Self::NotRenewed => f.write_str("leadership could not be renewed in time"),
             Self::TakenOver(by) => write!(f, "{by} has taken over"),
-            Self::Vanished => f.write_str("the object that the proxies share is gone, or something else is in its place"),
+            Self::Vanished => {
+                f.write_str("the object that the proxies share is gone, or something else is in its place")
+            }
             Self::WentBack => f.write_str("the store has an older state than it had before"),
             Self::Resigned => f.write_str("leadership was given up"),
         }

@@ -62,10 +62,7 @@ impl Election {
             _ => (None, self.empty_document()),
         };
         if let Some(newest) = &self.newest {
-            match self.rules.holds(Rule::RecordsComeFromTheStore) {
-                true => document.absorb(newest),
-                false => document.records = newest.records.clone(),
-            }
+            document.absorb(newest);
         }
         self.serial += 1;
         document.version = Document::VERSION;

@@ -48,18 +48,39 @@ pub struct Tally {
 
 enum What {
     /// A proxy's timer has passed, unless another one was set since.
-    Timer { proxy: usize, life: u64, due: Time },
+    Timer {
+        proxy: usize,
+        life: u64,
+        due: Time,
+    },
     /// A request reaches the store.
-    Arrives { proxy: usize, life: u64, id: u64, request: Request },
+    Arrives {
+        proxy: usize,
+        life: u64,
+        id: u64,
+        request: Request,
+    },
     /// Something reaches a proxy.
-    Delivers { proxy: usize, life: u64, input: Input },
+    Delivers {
+        proxy: usize,
+        life: u64,
+        input: Input,
+    },
     /// A proxy's engine wants a record stored.
-    Persists { proxy: usize, life: u64 },
+    Persists {
+        proxy: usize,
+        life: u64,
+    },
     /// The next fault.
     Fault,
     /// Ends a fault.
-    Thaw { proxy: usize, life: u64 },
-    Restart { proxy: usize },
+    Thaw {
+        proxy: usize,
+        life: u64,
+    },
+    Restart {
+        proxy: usize,
+    },
 }
 
 struct Proxy {
@@ -501,7 +522,7 @@ impl World {
         if self.records_can_go {
             return Ok(());
         }
-        let there = self.store.document().map(|document| values(document)).unwrap_or_default();
+        let there = self.store.document().map(values).unwrap_or_default();
         for (instance, value) in &self.durable {
             if there.get(instance).is_none_or(|has| has < value) {
                 return Err(Violation(format!(
