@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, TextEncoder};
 
+use crate::drill::Drills;
 use crate::engine::status::{InstanceStatus, Status};
 
 /// The content type of [`render`]'s text.
@@ -49,11 +50,15 @@ impl Durations {
 }
 
 /// The whole page.
-pub fn render(status: &Status) -> Vec<u8> {
+pub fn render(status: &Status, drills: &Drills) -> Vec<u8> {
     let mut families = Families::default();
     controller(&mut families, status);
     for instance in &status.instances {
         instance_families(&mut families, instance);
+        if let Some(age) = drills.age_ms(&instance.name) {
+            let of = [("instance", instance.name.as_str())];
+            families.gauge("hotspare_drill_age_seconds", "Since the last drill ended.", &of, age as f64 / 1000.0);
+        }
     }
     let mut page = Vec::new();
     let mut all = families.gather();

@@ -27,6 +27,8 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::config::DrillFault;
+use crate::drill::Drills;
 use crate::engine::{Handle, Order, Refusal, Verb};
 use crate::events::EventLog;
 use crate::metrics;
@@ -44,6 +46,8 @@ pub struct Admin {
     pub engine: Handle,
     /// The event log.
     pub events: EventLog,
+    /// Rehearsals.
+    pub drills: Arc<Drills>,
     /// Who may do what; a reload replaces it.
     pub access: Arc<ArcSwap<Access>>,
     /// Set when the process is about to stop: `/readyz` says so first.
@@ -95,7 +99,7 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
     let needs = match (&method, segments.as_slice()) {
         (&Method::GET, ["livez" | "readyz"]) => Role::Anyone,
         (&Method::GET, _) => Role::Read,
-        (_, ["v1", "instances", _, "failover" | "fence"]) => Role::Admin,
+        (_, ["v1", "instances", _, "failover" | "fence" | "drill"]) => Role::Admin,
         _ => Role::Operate,
     };
     let (by, role) = match admin.access.load().allows(request.headers(), from, needs) {
@@ -110,7 +114,7 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
             None => text(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped"),
         },
         (&Method::GET, ["metrics"]) => match admin.engine.status().await {
-            Some(status) => with_type(StatusCode::OK, metrics::render(&status), metrics::CONTENT_TYPE),
+            Some(status) => with_type(StatusCode::OK, metrics::render(&status, &admin.drills), metrics::CONTENT_TYPE),
             None => text(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped"),
         },
         (&Method::GET, ["v1", "live"]) => {
@@ -124,6 +128,7 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
             Some(story) => json(StatusCode::OK, &story),
             None => text(StatusCode::NOT_FOUND, &format!("there is no instance '{name}'")),
         },
+        (&Method::POST, ["v1", "instances", name, "drill"]) => drill(admin, name, &by, request).await,
         (&Method::POST, ["v1", "instances", name, verb]) => match Verb::parse(verb) {
             Some(verb) => order(admin, name, verb, by, request).await,
             None => text(StatusCode::NOT_FOUND, &format!("'{verb}' is nothing an instance can be told")),
@@ -179,9 +184,41 @@ async fn order(admin: &Admin, instance: &str, verb: Verb, by: String, request: R
     tracing::info!(target: "audit", instance, "{described}: {result}");
     match outcome {
         Ok(accepted) => json(StatusCode::OK, &serde_json::json!({"ok": true, "message": accepted.message})),
-        Err(Refusal::Unknown(what)) => problem(StatusCode::NOT_FOUND, &what, &[]),
-        Err(Refusal::Not(reasons)) => problem(StatusCode::CONFLICT, &reasons.join("; "), &reasons),
-        Err(Refusal::Stopping) => problem(StatusCode::SERVICE_UNAVAILABLE, "this proxy is stopping", &[]),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+async fn drill(admin: &Admin, instance: &str, by: &str, request: Request<Incoming>) -> Response<Body> {
+    #[derive(serde::Deserialize)]
+    struct Ordered {
+        fault: String,
+    }
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await;
+    let ordered = body.ok().and_then(|body| serde_json::from_slice::<Ordered>(&body.to_bytes()).ok());
+    let fault = match ordered.as_ref().map(|o| o.fault.as_str()) {
+        Some("crash") => DrillFault::Crash,
+        Some("hang") => DrillFault::Hang,
+        Some("partition") => DrillFault::Partition,
+        Some("switchover") => DrillFault::Switchover,
+        _ => return problem(StatusCode::BAD_REQUEST, "\"fault\" is crash, hang, partition or switchover", &[]),
+    };
+    let outcome = admin.drills.run(instance, fault, by).await;
+    let result = outcome.as_ref().map_or_else(|refusal| format!("refused: {refusal:?}"), |r| r.sentence.clone());
+    tracing::info!(target: "audit", instance, "Drill by {by}: {result}");
+    match outcome {
+        Ok(report) if report.passed => {
+            json(StatusCode::OK, &serde_json::json!({"ok": true, "message": report.sentence}))
+        }
+        Ok(report) => problem(StatusCode::CONFLICT, &report.sentence, &[]),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+fn refused(refusal: Refusal) -> Response<Body> {
+    match refusal {
+        Refusal::Unknown(what) => problem(StatusCode::NOT_FOUND, &what, &[]),
+        Refusal::Not(reasons) => problem(StatusCode::CONFLICT, &reasons.join("; "), &reasons),
+        Refusal::Stopping => problem(StatusCode::SERVICE_UNAVAILABLE, "this proxy is stopping", &[]),
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, Problems, Secrets, StoreKind};
+use crate::drill::Drills;
 use crate::engine::{self, Engine, Handle, Input, Parts};
 use crate::events::{EventLog, Level};
 use crate::store::file::FileStore;
@@ -100,7 +101,10 @@ async fn serve(config: &Config, file: &Path) -> Result<(), Failure> {
     }
     let stopping = Arc::new(AtomicBool::new(false));
     let access = site.access.clone();
-    let admin = Arc::new(Admin { engine: handle.clone(), events: events.clone(), access, stopping: stopping.clone() });
+    let drills = Drills::new(handle.clone(), events.clone());
+    let site = site.with_drills(drills.clone());
+    let admin =
+        Arc::new(Admin { engine: handle.clone(), events: events.clone(), drills, access, stopping: stopping.clone() });
     let admin_thread = serve_admin(admin_listener, admin)?;
 
     notify::tell("READY=1");

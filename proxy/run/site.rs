@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::spec;
 use crate::admin::Access;
 use crate::config::{Change, Config, Difference, Instance};
+use crate::drill::Drills;
 use crate::engine::{Handle, Input, InstanceSpec, Reload};
 use crate::link::Identities;
 use crate::platform::{Endpoint, Endpoints, EnginePair};
@@ -35,6 +36,8 @@ pub(super) struct Site {
     platform: Endpoints,
     served: HashMap<String, Served>,
     next_number: u32,
+    drills: Option<Arc<Drills>>,
+    schedules: Vec<JoinHandle<()>>,
 }
 
 struct Served {
@@ -63,6 +66,8 @@ impl Site {
             platform: Endpoints::start().map_err(no_platform_thread)?,
             served: HashMap::new(),
             next_number: 0,
+            drills: None,
+            schedules: Vec::new(),
         };
         let mut specs = Vec::new();
         for instance in &config.instances {
@@ -70,6 +75,13 @@ impl Site {
         }
         site.publish(config);
         Ok((site, specs))
+    }
+
+    /// Drills and their schedules follow the configuration from now on.
+    pub(super) fn with_drills(mut self, drills: Arc<Drills>) -> Self {
+        self.schedules = drills.configure(&self.config);
+        self.drills = Some(drills);
+        self
     }
 
     /// Makes `config` the one that is served; tells in a sentence what changed.
@@ -105,6 +117,10 @@ impl Site {
             self.replace_checks(&config, &name).await;
         }
         self.publish(&config);
+        if let Some(drills) = &self.drills {
+            self.schedules.iter().for_each(JoinHandle::abort);
+            self.schedules = drills.configure(&config);
+        }
         self.config = config;
         Ok(format!(
             "{} added, {} removed, {} changed",

@@ -339,6 +339,7 @@ function conduct (runtime, gate, worker, settings) {
   let last = Promise.resolve()
   worker.on('message', (order) => {
     last = last.then(async () => {
+      while (order.type === 'hang'); // a drill: stands still until it is killed
       if (order.type === 'export' || order.type === 'import') await transfer(order)
       if (order.type === 'start') await start(order)
       if (order.type === 'stop') { await stopAll(); post({ type: 'stopped', id: order.id }) }

@@ -150,6 +150,9 @@ impl Shell {
 
     fn ask_promise(&mut self, ask: hotspare_decide::message::PromiseAsk) {
         let Some(peer) = self.guard.record().peer.clone() else { return };
+        if self.cut.holds() {
+            return;
+        }
         // More than a few open questions only mean that the peer does not answer.
         let Ok(permit) = Arc::clone(&self.asking).try_acquire_owned() else { return };
         let inputs = self.inputs.clone();

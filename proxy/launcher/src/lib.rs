@@ -11,6 +11,7 @@ mod admin;
 mod args;
 mod child;
 mod clock;
+mod cut;
 mod effects;
 mod jitter;
 mod link;
@@ -121,6 +122,7 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
         created_ms: clock::wall_ms(),
         shutdown,
     };
+    let cut = cut::Cut::default();
     let deployed = Arc::new(tokio::sync::Notify::new());
     tokio::spawn(sync::keep(state.path().to_path_buf(), inputs.clone(), Arc::clone(&deployed)));
     tracing::info!(admin = %listener.local_addr()?, member = args.name, instance = args.instance, "launcher started");
@@ -128,7 +130,14 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
     let mut jitter = Jitter::new(session);
     for (controller, url) in args.controllers.iter().enumerate() {
         jitter.around(std::time::Duration::from_millis(1));
-        tokio::spawn(link::keep(controller, url.clone(), identity.clone(), inputs.clone(), jitter.clone()));
+        tokio::spawn(link::keep(
+            controller,
+            url.clone(),
+            identity.clone(),
+            inputs.clone(),
+            jitter.clone(),
+            cut.clone(),
+        ));
     }
     let samples = inputs.clone();
     tokio::spawn(async move {
@@ -156,6 +165,7 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
         output,
         peer_secret,
         deployed,
+        cut,
     };
     Box::pin(Shell::new(parts).run(waiting_happenings, waiting_inputs, stop)).await;
     tracing::info!("launcher ended");

@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use crate::cut::Cut;
 use crate::jitter::Jitter;
 use crate::shell::Input;
 
@@ -46,9 +47,14 @@ pub(crate) async fn keep(
     identity: Identity,
     inputs: Sender<Input>,
     mut jitter: Jitter,
+    cut: Cut,
 ) {
     let mut pause = FIRST_RETRY;
     loop {
+        if cut.holds() {
+            sleep(FIRST_RETRY).await;
+            continue;
+        }
         match timeout(OPEN_WITHIN, open(&url, &identity)).await {
             Ok(Ok(link)) => {
                 tracing::info!(%url, "linked to a controller");

@@ -106,6 +106,8 @@ pub(crate) enum Order {
     Stop {
         id: u64,
     },
+    /// Stand still: a drill.
+    Hang,
     /// Write the stored flows to a file, their credentials sealed with `key` (32 bytes in hexadecimal digits).
     Export {
         id: u64,

@@ -21,6 +21,7 @@ use hotspare_protocol::{Secret, flows_key};
 
 use crate::args::LauncherArgs;
 use crate::clock;
+use crate::cut::Cut;
 use crate::logs::Logs;
 use crate::module::{EXIT_REFUSED, Flows, Order, Report, Status};
 use crate::node_red::{Ending, Happening, NodeRed, What};
@@ -70,6 +71,12 @@ pub(crate) enum Input {
         command: Command,
         answer: oneshot::Sender<Outcome>,
     },
+    /// A rehearsal: something is to go wrong.
+    Drill {
+        fault: Fault,
+        /// Of a partition.
+        lasts: Duration,
+    },
     /// The stored flows are to be written to, or taken from, a file.
     Transfer {
         transfer: Transfer,
@@ -80,6 +87,18 @@ pub(crate) enum Input {
         answer: oneshot::Sender<View>,
     },
     SampleDue,
+}
+
+/// What goes wrong in a drill. Nothing of the guard is told: it must find out as it would of the real thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Fault {
+    /// Node-RED is killed.
+    Crash,
+    /// Its event loop stands still.
+    Hang,
+    /// No controller and no peer can be reached from here.
+    Partition,
 }
 
 /// Which way stored flows go.
@@ -172,6 +191,7 @@ pub(crate) struct Shell {
     pub(crate) next_transfer: u64,
     /// Told when somebody deployed flows here.
     pub(crate) deployed: Arc<tokio::sync::Notify>,
+    pub(crate) cut: Cut,
 }
 
 /// What the shell is made of; the rest of its fields begin empty.
@@ -189,6 +209,7 @@ pub(crate) struct Parts {
     pub(crate) output: Output,
     pub(crate) peer_secret: Arc<Mutex<Option<Secret>>>,
     pub(crate) deployed: Arc<tokio::sync::Notify>,
+    pub(crate) cut: Cut,
 }
 
 impl Shell {
@@ -223,6 +244,7 @@ impl Shell {
             transfers: HashMap::new(),
             next_transfer: 0,
             deployed: parts.deployed,
+            cut: parts.cut,
         }
     }
 
@@ -422,6 +444,7 @@ impl Shell {
                 }
             }
             Input::Command { command, answer } => self.command(command, answer),
+            Input::Drill { fault, lasts } => self.drill(fault, lasts),
             Input::Transfer { transfer, path, answer } => self.transfer(transfer, path, answer),
             Input::Look { answer } => drop(answer.send(self.view())),
             Input::SampleDue => {
@@ -430,6 +453,19 @@ impl Shell {
                     samples.add(&self.args.name, usage, current.lag_ms);
                 }
             }
+        }
+    }
+
+    fn drill(&mut self, fault: Fault, lasts: Duration) {
+        self.say(&format!("a drill: {fault:?}"));
+        match (fault, &self.current) {
+            (Fault::Crash, Some(current)) => current.red.kill(),
+            (Fault::Hang, Some(current)) => drop(current.red.order(&Order::Hang)),
+            (Fault::Partition, _) => {
+                self.cut.until(now() + lasts);
+                self.outboxes.fill(None);
+            }
+            (_, None) => {}
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{Admin, Refusal, Reply, refuse, reply};
-use crate::shell::{Command, Input, Shell, View};
+use crate::shell::{Command, Fault, Input, Shell, View};
 use crate::sync::{self, Flows, Stored};
 
 /// How long flows may take to start.
@@ -19,6 +19,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// Beyond the grace of a fence: the kill, and the certainty that the process is gone.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
 const DEFAULT_GRACE_MS: u64 = 5_000;
+/// A drill's partition heals by itself after this at the latest.
+const LONGEST_PARTITION: Duration = Duration::from_secs(60);
 const MAX_GRACE_MS: u64 = 600_000;
 
 /// `GET /hotspare/v1/status`: what a heartbeat would say, and what only people want to know.
@@ -80,6 +82,26 @@ pub(super) async fn fence(admin: &Admin, body: &[u8]) -> Reply {
     };
     let grace = Duration::from_millis(grace_ms.unwrap_or(DEFAULT_GRACE_MS).min(MAX_GRACE_MS));
     done(admin, Command::Fence { epoch: epoch.map(Epoch), grace }, grace + KILL_LIMIT).await
+}
+
+#[derive(Deserialize)]
+struct Drill {
+    fault: Fault,
+    #[serde(default)]
+    for_ms: u64,
+}
+
+/// `POST /hotspare/v1/drill {"fault": "crash" | "hang" | "partition", "for_ms": t}`: a fault as it would come by itself.
+pub(super) async fn drill(admin: &Admin, body: &[u8]) -> Reply {
+    let Drill { fault, for_ms } = match read(body) {
+        Ok(drill) => drill,
+        Err(refusal) => return refusal.into(),
+    };
+    let lasts = Duration::from_millis(for_ms).min(LONGEST_PARTITION);
+    match admin.inputs.send(Input::Drill { fault, lasts }).await {
+        Ok(()) => reply(StatusCode::OK, &json!({})),
+        Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the launcher is ending"),
+    }
 }
 
 /// `POST /hotspare/v1/promise`: the peer's launcher asks this one to start nothing for a while.

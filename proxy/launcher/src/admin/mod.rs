@@ -111,6 +111,7 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
     match path.as_str() {
         "/flowforge/command" => flowforge::command(admin, &body).await,
         "/hotspare/v1/start" => hotspare::start(admin, &body).await,
+        "/hotspare/v1/drill" => hotspare::drill(admin, &body).await,
         "/hotspare/v1/fence" => hotspare::fence(admin, &body).await,
         PROMISE_PATH => hotspare::promise(admin, &body).await,
         sync::PATH => hotspare::take_flows(admin, &body).await,
