@@ -1,13 +1,14 @@
 //! What reaches the engine from the shells around it, all over one bounded queue, in order.
 
 use hotspare_decide::message::Up;
-use hotspare_decide::{ConnectTrouble, Member, ProbeOutcome, Record, message::FlowState};
+use hotspare_decide::{ConnectTrouble, Member, ProbeOutcome, message::FlowState};
 use tokio::sync::oneshot;
 
 use super::handle::{Accepted, Order, Refusal, Verb};
 use super::instance::InstanceSpec;
 use super::status::Status;
 use crate::link::LinkEvent;
+use crate::store::Kept;
 
 /// One thing that happened or was asked.
 #[derive(Debug)]
@@ -68,7 +69,14 @@ pub enum Input {
         /// Won or lost.
         leader: bool,
         /// What the store has, by the name of the instance.
-        records: Vec<(String, Record)>,
+        records: Vec<(String, Kept)>,
+    },
+    /// A store that several share began or ceased to answer.
+    StoreHealth {
+        /// Whether it answers.
+        up: bool,
+        /// In words, why not; empty when up.
+        why: String,
     },
     /// A person or a platform asks for something.
     Order {

@@ -22,9 +22,9 @@ use hotspare_decide::{Input as Observed, Time};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
-use crate::events::EventLog;
+use crate::events::{EventLog, Level};
 use crate::link::LinkEvent;
-use crate::store::Store;
+use crate::store::{Kept, Store};
 
 pub use handle::{Accepted, Handle, Order, Refusal, Verb};
 pub use input::{DriverEvent, Input, Reload};
@@ -128,6 +128,7 @@ impl Engine {
             let wait = self.timers.next().map_or(TICK, |at| clock::now().until(at).min(TICK));
             let input = tokio::time::timeout(wait, self.inputs.recv()).await;
             self.notice_stall();
+            self.notice_lost_lead();
             match input {
                 Ok(None) => return,
                 Ok(Some(Input::Stop(done))) => return self.stop(done),
@@ -157,6 +158,13 @@ impl Engine {
         }
     }
 
+    /// Leadership that has run out ends here, before anything is decided upon, whatever waits in the queue.
+    fn notice_lost_lead(&mut self) {
+        if self.leader && clock::now() >= self.store.leads_until() {
+            self.take_leadership(false, Vec::new());
+        }
+    }
+
     fn fire_timers(&mut self) {
         let now = clock::now();
         while let Some(index) = self.timers.due(now) {
@@ -182,7 +190,10 @@ impl Engine {
     }
 
     fn add(&mut self, number: u32, spec: InstanceSpec, record: Option<hotspare_decide::Record>) {
-        let record = record.or_else(|| self.retired.remove(&spec.name));
+        let names = spec.members.each_ref().map(|m| m.name.as_str());
+        let record = record
+            .or_else(|| self.retired.remove(&spec.name))
+            .or_else(|| self.store.known(&spec.name).map(|kept| kept.for_members(names)));
         self.by_name.insert(spec.name.clone(), number);
         let made = instance::Instance::new(number, spec, record, self.leader, clock::now());
         self.instances.insert(number, made);
@@ -221,6 +232,7 @@ impl Engine {
             }
             Input::Stored { instance, id, result } => self.take_stored(instance, id, result),
             Input::Leadership { leader, records } => self.take_leadership(leader, records),
+            Input::StoreHealth { up, why } => self.take_store_health(up, why),
             Input::Order { instance, verb, order, reply } => match self.by_name.get(&instance) {
                 Some(&index) => self.take_order(index, verb, order, reply),
                 None => {
@@ -279,12 +291,7 @@ impl Engine {
             let text = format!(
                 "a second launcher for member {member} tried to connect from {from}, and was refused: two launchers have one token"
             );
-            self.events.record(
-                &name,
-                crate::events::Level::Alarm,
-                text,
-                serde_json::json!({"event": "duplicate_link"}),
-            );
+            self.events.record(&name, Level::Alarm, text, serde_json::json!({"event": "duplicate_link"}));
             return;
         }
         for input in instance.link_event(&self.name, self.leader, event) {
@@ -302,14 +309,37 @@ impl Engine {
         self.observe(index, observed);
     }
 
-    fn take_leadership(&mut self, leader: bool, records: Vec<(String, hotspare_decide::Record)>) {
+    fn take_leadership(&mut self, leader: bool, records: Vec<(String, Kept)>) {
+        if !leader && !self.leader {
+            return;
+        }
+        // Won, and run out before the news arrived.
+        let leader = leader && clock::now() < self.store.leads_until();
         self.leader = leader;
         let mut records: HashMap<_, _> = records.into_iter().collect();
         for index in self.numbers() {
             let Some(instance) = self.instances.get_mut(&index) else { continue };
-            let record = records.remove(&instance.spec.name);
+            let names = instance.spec.members.each_ref().map(|m| m.name.as_str());
+            let record = records.remove(&instance.spec.name).map(|kept| kept.for_members(names));
             instance.welcome_again(&self.name, leader);
             self.observe(index, Observed::Leadership { leader, record, wall_ms: clock::wall_ms() });
         }
+    }
+
+    fn take_store_health(&mut self, up: bool, why: String) {
+        if self.store_ok == up {
+            return;
+        }
+        self.store_ok = up;
+        let (level, text) = match up {
+            true => (Level::Notice, "the store answers again".to_owned()),
+            false => (
+                Level::Alarm,
+                format!(
+                    "the store does not answer ({why}): traffic and flows go on, nothing new is decided until it does"
+                ),
+            ),
+        };
+        self.events.record("", level, text, serde_json::json!({"event": "store", "up": up, "why": why}));
     }
 }

@@ -28,6 +28,7 @@ use crate::drill::Drills;
 use crate::engine::{self, Engine, Handle, Input, Parts};
 use crate::events::{EventLog, Level};
 use crate::store::file::FileStore;
+use crate::store::group::GroupStore;
 use crate::store::{Kept, Store};
 use crate::traffic::Traffic;
 use crate::{hooks, link, notify};
@@ -78,7 +79,7 @@ async fn serve(config: &Config, file: &Path) -> Result<(), Failure> {
         Some(address) => Some(bind("links", address).await?),
         None => None,
     };
-    let (store, records) = open_store(config, handle.clone())?;
+    let (store, records, group) = open_store(config, handle.clone()).await?;
     let (events, writer) = EventLog::open(&config.store.dir).map_err(failed("the event log could not be opened"))?;
     let cannot = "the data path could not be started";
     let traffic = Traffic::start(&config.proxy, handle.clone()).map_err(failed(cannot))?;
@@ -110,7 +111,7 @@ async fn serve(config: &Config, file: &Path) -> Result<(), Failure> {
     notify::tell("READY=1");
     let watch = Watch::new(file).map_err(failed("SIGHUP could not be listened for"))?;
     let reloading = tokio::spawn(reload_when_changed(site, watch, file.to_path_buf(), events));
-    let result = until_stopped(deciding, handle, &stopping, traffic, reloading, config.proxy.drain).await;
+    let result = until_stopped(deciding, handle, &stopping, traffic, reloading, config.proxy.drain, group).await;
     drop(admin_thread);
     writer.finish();
     result
@@ -125,7 +126,10 @@ async fn bind(what: &str, address: std::net::SocketAddr) -> Result<TcpListener, 
 
 type Records = std::collections::BTreeMap<String, Kept>;
 
-fn open_store(config: &Config, engine: Handle) -> Result<(Box<dyn Store>, Records), Failure> {
+/// The store, what is on record in it, and the group whose leadership is to be given up at the end.
+type Opened = (Box<dyn Store>, Records, Option<GroupStore>);
+
+async fn open_store(config: &Config, engine: Handle) -> Result<Opened, Failure> {
     match &config.store.kind {
         StoreKind::File => {
             let (store, loaded) =
@@ -134,11 +138,12 @@ fn open_store(config: &Config, engine: Handle) -> Result<(Box<dyn Store>, Record
                 let bytes = loaded.dropped_tail_bytes;
                 tracing::warn!(bytes, "the journal's last write was never acknowledged, and was dropped");
             }
-            Ok((Box::new(store), loaded.records))
+            Ok((Box::new(store), loaded.records, None))
         }
         StoreKind::Kubernetes { .. } | StoreKind::Etcd { .. } => {
-            let error = std::io::Error::other("this release knows the store kind \"file\" only");
-            Err(("the store could not be opened".to_owned(), Box::new(error)))
+            let joined = GroupStore::join(config, engine).await.map_err(std::io::Error::other);
+            let group = joined.map_err(failed("the store could not be opened"))?;
+            Ok((Box::new(group.clone()), Records::new(), Some(group)))
         }
     }
 }
@@ -205,6 +210,7 @@ async fn until_stopped(
     traffic: Arc<Traffic>,
     reloading: tokio::task::JoinHandle<()>,
     drain: Duration,
+    group: Option<GroupStore>,
 ) -> Result<(), Failure> {
     let mut deciding = deciding;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed("SIGTERM could not be listened for"))?;
@@ -237,10 +243,21 @@ async fn until_stopped(
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
-    let (done, stopped) = oneshot::channel();
-    engine.send(Input::Stop(done)).await;
-    let _ = stopped.await;
-    let _ = deciding.await;
+    match &group {
+        // Another proxy decides from here on; our engine follows it while connections drain.
+        Some(group) => group.release().await,
+        None => stop(&engine).await,
+    }
     let joined = tokio::task::spawn_blocking(move || traffic.stop(drain.saturating_sub(unready_first))).await;
+    stop(&engine).await;
+    let _ = deciding.await;
     joined.map_err(failed("the data path did not stop in order"))
+}
+
+/// Returns once nothing more is decided.
+async fn stop(engine: &Handle) {
+    let (done, stopped) = oneshot::channel();
+    if engine.send(Input::Stop(done)).await {
+        let _ = stopped.await;
+    }
 }

@@ -1,12 +1,15 @@
 //! Stores: where records become durable before they have an effect, and who leads.
 //!
-//! `file.rs` is the embedded store of a single proxy, on `journal.rs`. A store never blocks the engine: it takes a
+//! `file.rs` is the embedded store of a single proxy, on `journal.rs`; `group.rs` the one that several proxies share,
+//! on etcd or Kubernetes (crate `hotspare_group`). A store never blocks the engine: it takes a
 //! write, and answers with [`Input::Stored`](crate::engine::Input::Stored) when it is durable or has failed.
 
 pub mod file;
+pub mod group;
 pub mod journal;
 mod kept;
 
+use hotspare_decide::Time;
 pub use kept::Kept;
 
 /// One record that must become durable.
@@ -30,6 +33,17 @@ pub trait Store: Send {
     /// Whether this process decides as soon as it runs. Otherwise it follows until
     /// [`Input::Leadership`](crate::engine::Input::Leadership) comes.
     fn leads_from_the_start(&self) -> bool;
+
+    /// Until when this process may decide. The engine looks at its clock after it has received something, and decides
+    /// upon it only if this still lies ahead: so a pause of the process does no harm.
+    fn leads_until(&self) -> Time {
+        Time::MAX
+    }
+
+    /// What is known to be on record of an instance that comes in with a reload.
+    fn known(&self, _instance: &str) -> Option<Kept> {
+        None
+    }
 
     /// Makes `write` durable; never blocks. Writes of one instance become durable in the order given.
     fn persist(&self, write: Write);
