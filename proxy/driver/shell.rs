@@ -73,14 +73,38 @@ pub(super) struct Shared {
     pub(super) max_epoch: AtomicU64,
     /// The epoch that was started last here and not fenced since, or 0.
     pub(super) tenure: AtomicU64,
+    /// Counted up when a start or a fence begins and when it ends: odd while one is under way.
+    operations: AtomicU64,
     now: Arc<Notify>,
 }
 
+/// Marks a start or a fence as under way for as long as it lives.
+pub(super) struct UnderWay<'a>(&'a Shared);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.operations.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
 impl Shared {
+    /// From now until the guard is dropped, looks don't count as checks: a member that is being started serves nothing
+    /// yet, and that is no fault of it.
+    pub(super) fn under_way(&self) -> UnderWay<'_> {
+        self.operations.fetch_add(1, Ordering::AcqRel);
+        UnderWay(self)
+    }
+
     /// `false` once the engine has stopped.
     pub(super) async fn tell(&self, event: DriverEvent) -> bool {
         let (instance, member) = (self.shell.instance, self.shell.member);
         self.engine.send(Input::Driver { instance, member, event }).await
+    }
+
+    /// Tells the outcome of a look; `false` once the engine has stopped.
+    pub(super) async fn report(&self, outcome: ProbeOutcome, flows: Option<FlowState>) -> bool {
+        let (instance, member, check) = (self.shell.instance, self.shell.member, self.shell.check);
+        self.engine.send(Input::Probe { instance, member, check, outcome, flows }).await
     }
 
     /// Asks for a look at once.
@@ -98,7 +122,7 @@ pub fn spawn(shell: Shell, engine: Handle) -> DriverHandle {
     let (orders, receiver) = mpsc::channel(ORDERS);
     let now = Arc::new(Notify::new());
     let (max_epoch, tenure) = (AtomicU64::new(0), AtomicU64::new(0));
-    let shared = Arc::new(Shared { shell, engine, max_epoch, tenure, now: now.clone() });
+    let shared = Arc::new(Shared { shell, engine, max_epoch, tenure, operations: AtomicU64::new(0), now: now.clone() });
     tokio::spawn(async move {
         // Acting ends when the engine drops its end, and looking with it.
         tokio::select! {
@@ -119,6 +143,7 @@ async fn look(shared: Arc<Shared>) {
             _ = ticks.tick() => {}
             () = shared.now.notified() => {}
         }
+        let operation = shared.operations.load(Ordering::Acquire);
         let seen = shared.shell.driver.observe().await;
         let active = shared.is_active();
         let reachable = seen.reachable || shared.shell.power_off.is_some();
@@ -135,11 +160,13 @@ async fn look(shared: Arc<Shared>) {
                 return;
             }
         }
+        if operation % 2 == 1 || operation != shared.operations.load(Ordering::Acquire) {
+            continue;
+        }
         // A plain server has no flows that could be stopped: whether it answers is all there is to it.
         let judged_as_active = active && shared.shell.driver.kind() != "none";
         let (outcome, flows) = outcome(&seen, judged_as_active);
-        let (instance, member, check) = (shared.shell.instance, shared.shell.member, shared.shell.check);
-        if !shared.engine.send(Input::Probe { instance, member, check, outcome, flows }).await {
+        if !shared.report(outcome, flows).await {
             return;
         }
     }

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hotspare_decide::message::{Down, FenceHow, StartFailure, StartFailureKind, Up};
-use hotspare_decide::{Epoch, OpId};
+use hotspare_decide::message::{Down, FenceHow, FlowState, StartFailure, StartFailureKind, Up};
+use hotspare_decide::{Epoch, OpId, ProbeOutcome};
 use tokio::sync::mpsc;
 
 use super::shell::Shared;
@@ -29,6 +29,10 @@ pub(super) async fn act(shared: Arc<Shared>, mut orders: mpsc::Receiver<Down>) {
         let answers = match order {
             Down::Start { op, epoch, .. } => {
                 let failure = start(&shared, epoch, &mut orders, &mut waiting).await.err();
+                // The driver has seen them run, and the last look is older than that.
+                if failure.is_none() && !shared.report(ProbeOutcome::Pass, Some(FlowState::Running)).await {
+                    return;
+                }
                 vec![Up::Started { op, epoch, failure }]
             }
             Down::Fence { op, epoch, .. } => {
@@ -63,6 +67,7 @@ async fn start(
         return Err(StartFailure { kind: StartFailureKind::StaleEpoch, text });
     }
     shared.tenure.store(epoch.0, Ordering::Release);
+    let _under_way = shared.under_way();
     let mut started = shared.shell.driver.start();
     loop {
         tokio::select! {
@@ -99,7 +104,10 @@ async fn fence(shared: &Shared, op: OpId, epoch: Epoch, waiting: &mut VecDeque<D
     });
     let newest = asked.iter().map(|(_, epoch)| epoch.0).max().unwrap_or_default();
     shared.max_epoch.fetch_max(newest, Ordering::AcqRel);
-    match certain(shared).await {
+    let under_way = shared.under_way();
+    let certain = certain(shared).await;
+    drop(under_way);
+    match certain {
         Ok(certain) => {
             shared.tenure.store(0, Ordering::Release);
             let how = match certain {

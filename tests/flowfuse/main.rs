@@ -4,5 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod driver;
+mod failover;
 mod launched;
+mod pair;
 mod platform_stand_in;
