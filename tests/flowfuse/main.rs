@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod driver;
+mod endpoint;
 mod failover;
 mod launched;
 mod pair;

@@ -1,0 +1,144 @@
+//! The calls that FlowFuse's platform and its Kubernetes driver make of a launcher, played against a real nr-launcher and
+//! against our endpoint that means a pair of them: the answers must have the same shapes.
+//!
+//! The calls: `GET info` (its state and versions, within a second), `POST command` (start, stop, restart, logout, and
+//! words it does not know), `GET logs` and `logs/entries` by cursor, `GET resources` and its websocket, and the
+//! kubelet's `health-check`, `ready` and `startup`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hotspare_test_support::http::{self, Response};
+use hotspare_test_support::wait::{holds_for, wait_until};
+use serde_json::{Value, json};
+
+use crate::launched::PATIENCE;
+use crate::pair::Pair;
+
+fn get(to: SocketAddr, path: &str) -> Response {
+    http::get(to, path).within(Duration::from_secs(5)).send().unwrap_or_else(|e| panic!("GET {to}{path}: {e}"))
+}
+
+fn command(to: SocketAddr, body: &Value) -> Response {
+    let answer = http::post(to, "/flowforge/command", body).within(PATIENCE).send();
+    answer.unwrap_or_else(|e| panic!("POST {to} {body}: {e}"))
+}
+
+fn state(pair: &Pair) -> String {
+    get(pair.endpoint(), "/flowforge/info").json()["state"].as_str().unwrap_or_default().to_owned()
+}
+
+fn wait_for_state(pair: &Pair, word: &str) {
+    wait_until(PATIENCE, &format!("the pair is '{word}'"), || match state(pair) {
+        state if state == word => Ok(()),
+        other => Err(format!("{other}: {}", pair.status())),
+    });
+}
+
+/// The shape of a value: its keys and the types below them, not what they hold. Lists by their first item.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), shape(value))).collect(),
+        Value::Array(items) => items.first().map_or(json!([]), |first| json!([shape(first)])),
+        Value::String(_) => json!("text"),
+        Value::Number(_) => json!("number"),
+        Value::Bool(_) => json!("bool"),
+        Value::Null => json!("null"),
+    }
+}
+
+/// Keys that only some entries or samples have.
+fn without(mut value: Value, list: &str, keys: &[&str]) -> Value {
+    if let Some(first) = value[list].as_array_mut().and_then(|items| items.first_mut()).and_then(Value::as_object_mut) {
+        first.retain(|key, _| !keys.contains(&key.as_str()));
+    }
+    value
+}
+
+#[test]
+fn every_question_is_answered_in_the_shape_of_a_real_launcher() {
+    let pair = Pair::start("");
+    let (real, ours) = (pair.member("a").launcher, pair.endpoint());
+    pair.member("a").wait_for_state("running");
+
+    let (expected, answer) = (get(real, "/flowforge/info"), get(ours, "/flowforge/info"));
+    assert_eq!(shape(&answer.json()), shape(&expected.json()));
+    assert_eq!((&answer.json()["state"], &answer.json()["id"]), (&json!("running"), &json!("line-1")));
+    assert_eq!(answer.json()["versions"], expected.json()["versions"]);
+
+    for path in ["/flowforge/health-check", "/flowforge/ready"] {
+        let (expected, answer) = (get(real, path), get(ours, path));
+        assert_eq!((answer.status, answer.body.as_str()), (expected.status, expected.body.as_str()), "{path}");
+    }
+    let (expected, answer) = (get(real, "/flowforge/startup"), get(ours, "/flowforge/startup"));
+    assert_eq!(answer.body, expected.body);
+    assert!(answer.head.contains("application/openmetrics-text"), "{}", answer.head);
+
+    let sparse = ["type", "name", "id"];
+    let (expected, answer) = (get(real, "/flowforge/logs").json(), get(ours, "/flowforge/logs").json());
+    let listed = |logs: Value| without(json!({ "logs": logs }), "logs", &sparse);
+    assert_eq!(shape(&listed(answer.clone())), shape(&listed(expected)));
+    let times: Vec<&str> = answer.as_array().unwrap().iter().filter_map(|entry| entry["ts"].as_str()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    for member in ["a", "b"] {
+        assert!(answer.as_array().unwrap().iter().any(|entry| entry["src"] == member), "lines of {member}");
+    }
+
+    let path = "/flowforge/logs/entries?limit=5";
+    let (expected, answer) = (get(real, path).json(), get(ours, path).json());
+    assert_eq!(shape(&without(answer.clone(), "logs", &sparse)), shape(&without(expected, "logs", &sparse)));
+    assert!(answer["logs"].as_array().is_some_and(|logs| logs.len() >= 5), "{answer}");
+    let before = answer["meta"]["previous_cursor"].as_str().unwrap().to_owned();
+    let earlier = get(ours, &format!("{path}&cursor={before}")).json();
+    let last = earlier["logs"].as_array().and_then(|logs| logs.last()).and_then(|entry| entry["ts"].as_str());
+    assert!(last < answer["logs"][0]["ts"].as_str(), "the page before: {earlier}");
+    let nonsense = "/flowforge/logs/entries?cursor=nonsense";
+    assert_eq!(get(ours, nonsense).json(), get(real, nonsense).json());
+
+    let (expected, answer) = (get(real, "/flowforge/resources").json(), get(ours, "/flowforge/resources").json());
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&answer), keys(&expected));
+
+    for body in [json!({"cmd": "suspend"}), json!({"cmd": "start"}), json!({"cmd": "logout", "token": "x"})] {
+        let (expected, answer) = (command(real, &body), command(ours, &body));
+        assert_eq!((answer.status, answer.json()), (expected.status, expected.json()), "{body}");
+    }
+    assert_eq!(get(ours, "/flowforge/nothing").status, get(real, "/flowforge/nothing").status);
+    pair.assert_never_two();
+}
+
+#[test]
+fn stop_stops_both_members_and_start_brings_the_service_back() {
+    let pair = Pair::start("");
+    let answer = command(pair.endpoint(), &json!({"cmd": "stop"}));
+    assert_eq!((answer.status, answer.json()), (200, json!({})));
+    wait_for_state(&pair, "stopped");
+    for member in &pair.members {
+        assert!(!member.port_is_open(), "{} still serves", member.project);
+    }
+    assert_eq!(get(pair.endpoint(), "/flowforge/health-check").status, 500);
+    assert_eq!(get(pair.endpoint(), "/flowforge/ready").status, 503);
+    holds_for(Duration::from_secs(2), "nobody is started", || match state(&pair) {
+        state if state == "stopped" => Ok(()),
+        other => Err(other),
+    });
+    let answer = command(pair.endpoint(), &json!({"cmd": "start"}));
+    assert_eq!((answer.status, answer.json()), (200, json!({})));
+    wait_for_state(&pair, "running");
+    pair.wait_until_steady();
+    pair.assert_never_two();
+}
+
+#[test]
+fn restart_restarts_both_one_after_the_other() {
+    let pair = Pair::start("");
+    let before = pair.wait_until_steady();
+    let answer = command(pair.endpoint(), &json!({"cmd": "restart"}));
+    assert_eq!((answer.status, answer.json()), (200, json!({})));
+    wait_until(PATIENCE, "the other member serves", || match pair.who() {
+        Ok(who) if who != before => Ok(()),
+        other => Err(format!("{other:?} {}", pair.status())),
+    });
+    pair.wait_until_steady();
+    pair.assert_never_two();
+}
