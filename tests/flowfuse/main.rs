@@ -7,5 +7,6 @@ mod driver;
 mod endpoint;
 mod failover;
 mod launched;
+mod outage;
 mod pair;
 mod platform_stand_in;

@@ -70,6 +70,11 @@ impl PlatformStandIn {
         lock(&self.state).projects.insert(project.to_owned(), Project { settings, store });
     }
 
+    /// Changes the settings of a project, as a user of the platform does.
+    pub(crate) fn change_settings(&self, project: &str, change: impl FnOnce(&mut Value)) {
+        change(&mut lock(&self.state).projects.get_mut(project).expect("a registered project").settings);
+    }
+
     /// Stores what Node-RED is to find: `settings` holds its `runtimeFlowState`.
     pub(crate) fn store(&self, project: &str, key: &str, value: Value) {
         lock(&self.state).projects.get_mut(project).expect("a registered project").store.insert(key.to_owned(), value);
