@@ -51,7 +51,7 @@ def proxy(spec: dict, where: str, shared_store: bool) -> None:
     promise(not any("subPath" in mount for mount in container["volumeMounts"]), where, "no subPath: config changes reach the pod")
 
 
-def pair(spec: dict, where: str) -> None:
+def pair(spec: dict, where: str, proxies: int) -> None:
     pod = spec["template"]["spec"]
     container = pod["containers"][0]
     hardened(pod, where)
@@ -68,6 +68,8 @@ def pair(spec: dict, where: str) -> None:
     promise(claim["spec"]["accessModes"] == ["ReadWriteOnce"], where, "a volume of its own for each member")
     token = [mount for mount in container["volumeMounts"] if mount["name"] == "token"]
     promise([mount.get("subPathExpr") for mount in token] == ["$(POD_NAME)"], where, "a member sees its own token only")
+    links = [arg for arg in container["args"] if arg.startswith("--controller=")]
+    promise(len(links) == proxies, where, "a link to each proxy")
     state = [arg for arg in container["args"] if arg.startswith("--state-dir=/data/")]
     promise(len(state) == 1, where, "the launcher's state is on the volume")
 
@@ -91,7 +93,7 @@ def main(files: list[str]) -> int:
             proxy(document["spec"], f"{file} Deployment {document['metadata']['name']}", shared)
         for document in by_kind.get("StatefulSet", []):
             name = document["metadata"]["name"]
-            pair(document["spec"], f"{file} StatefulSet {name}")
+            pair(document["spec"], f"{file} StatefulSet {name}", by_kind["Deployment"][0]["spec"]["replicas"])
             budgets = [b for b in by_kind["PodDisruptionBudget"] if b["metadata"]["name"] == name]
             promise(len(budgets) == 1 and budgets[0]["spec"]["maxUnavailable"] == 1, f"{file} {name}", "a disruption budget of one")
             headless = [s for s in by_kind["Service"] if s["metadata"]["name"] == document["spec"]["serviceName"]]

@@ -20,7 +20,8 @@ pub struct LauncherArgs {
     /// Name of the instance, as the controller's configuration has it
     #[arg(long, default_value = "default", env = "HOTSPARE_INSTANCE")]
     pub instance: String,
-    /// A controller's link address such as ws://proxy:9481; give one for each proxy of a group
+    /// A controller's link address such as ws://proxy:9481; give one for each proxy of a group. A name that stands for
+    /// several proxies is given once for each, too
     #[arg(long = "controller", value_name = "URL", value_parser = controller_url, env = "HOTSPARE_CONTROLLERS", value_delimiter = ',')]
     pub controllers: Vec<String>,
     /// File that holds this member's token; needed with a controller, and for an admin address that others can reach

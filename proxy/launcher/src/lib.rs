@@ -20,6 +20,7 @@ mod module;
 mod node_red;
 mod output;
 mod peer;
+mod places;
 mod record;
 mod resources;
 mod shell;
@@ -44,6 +45,7 @@ use jitter::Jitter;
 use link::Identity;
 use logs::Logs;
 use output::Output;
+use places::Places;
 use record::StateDir;
 use shell::{Input, Parts, Shell};
 use undertaker::Undertaker;
@@ -128,12 +130,14 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
     tracing::info!(admin = %listener.local_addr()?, member = args.name, instance = args.instance, "launcher started");
     tokio::spawn(admin::serve(listener, Arc::new(admin)));
     let mut jitter = Jitter::new(session);
+    let places = Places::default();
     for (controller, url) in args.controllers.iter().enumerate() {
         jitter.around(std::time::Duration::from_millis(1));
         tokio::spawn(link::keep(
             controller,
             url.clone(),
             identity.clone(),
+            places.clone(),
             inputs.clone(),
             jitter.clone(),
             cut.clone(),

@@ -4,12 +4,13 @@
 //! silent. Never decides anything: what arrives goes to the shell, what the shell says goes out in order.
 //! The other end is `proxy/link`.
 
+use std::io;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use hotspare_decide::message::{Down, Up};
 use hotspare_protocol::{INSTANCE_HEADER, LINK_PATH, MAX_MESSAGE_BYTES, MEMBER_HEADER, Secret, decode_down, encode_up};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -20,6 +21,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::cut::Cut;
 use crate::jitter::Jitter;
+use crate::places::{Place, Places};
 use crate::shell::Input;
 
 /// Time for the whole opening: connect, upgrade.
@@ -45,19 +47,21 @@ pub(crate) async fn keep(
     controller: usize,
     url: String,
     identity: Identity,
+    places: Places,
     inputs: Sender<Input>,
     mut jitter: Jitter,
     cut: Cut,
 ) {
     let mut pause = FIRST_RETRY;
-    loop {
+    for attempt in 0.. {
         if cut.holds() {
             sleep(FIRST_RETRY).await;
             continue;
         }
-        match timeout(OPEN_WITHIN, open(&url, &identity)).await {
-            Ok(Ok(link)) => {
-                tracing::info!(%url, "linked to a controller");
+        match timeout(OPEN_WITHIN, open(&url, &identity, &places, attempt)).await {
+            // The place is kept for as long as the link.
+            Ok(Ok((link, place))) => {
+                tracing::info!(%url, address = %place.address, "linked to a controller");
                 let (outbox, waiting) = channel(OUTBOX);
                 if inputs.send(Input::LinkUp { controller, outbox }).await.is_err() {
                     return;
@@ -82,7 +86,9 @@ pub(crate) async fn keep(
     }
 }
 
-async fn open(url: &str, identity: &Identity) -> Result<WebSocketStream<TcpStream>, Error> {
+type Opened = (WebSocketStream<TcpStream>, Place);
+
+async fn open(url: &str, identity: &Identity, places: &Places, attempt: usize) -> Result<Opened, Error> {
     let mut request = format!("{url}{LINK_PATH}").into_client_request()?;
     let headers = request.headers_mut();
     let text = |value: &str| HeaderValue::from_str(value).map_err(|error| Error::HttpFormat(error.into()));
@@ -94,7 +100,9 @@ async fn open(url: &str, identity: &Identity) -> Result<WebSocketStream<TcpStrea
         headers.insert("authorization", value);
     }
     let host = url.strip_prefix("ws://").unwrap_or(url);
-    let stream = TcpStream::connect(host).await?;
+    let nobody = || io::Error::other("every address of this name has its link already");
+    let place = places.take(lookup_host(host).await?, attempt).ok_or_else(nobody)?;
+    let stream = TcpStream::connect(place.address).await?;
     stream.set_nodelay(true)?;
     let config = WebSocketConfig::default()
         .read_buffer_size(4 << 10)
@@ -103,7 +111,7 @@ async fn open(url: &str, identity: &Identity) -> Result<WebSocketStream<TcpStrea
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     let (link, _) = client_async_with_config(request, stream, Some(config)).await?;
-    Ok(link)
+    Ok((link, place))
 }
 
 /// Carries messages both ways until the link ends. Returns whether anything was heard, and why it ended.
