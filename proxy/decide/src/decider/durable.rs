@@ -84,8 +84,7 @@ impl Decider {
     /// The tenure reserved for `member`, reserving one if need be. It is above every epoch anybody has heard of.
     pub(super) fn reserve(&mut self, member: Member) -> Epoch {
         let known = Member::BOTH.map(|m| self.members[m].max_epoch()).into_iter().max().unwrap_or_default();
-        let started = self.tenures.iter().filter(|t| t.ordered).map(|t| t.epoch).max().unwrap_or_default();
-        let floor = known.max(started);
+        let floor = known.max(self.highest_ordered);
         if let Some(t) = self.tenures.iter().find(|t| t.member == member && !t.ordered && t.epoch > floor) {
             return t.epoch;
         }

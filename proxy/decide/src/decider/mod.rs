@@ -66,6 +66,8 @@ pub struct Decider {
     route: Route,
     members: PerMember<MemberState>,
     tenures: Vec<Track>,
+    /// The highest epoch whose start was ordered, or may have been: a reservation below it is void.
+    highest_ordered: Epoch,
     durable: Durable,
     /// The change under way that nobody asked for.
     replacing: Option<Replacing>,
@@ -145,6 +147,7 @@ impl Decider {
             route: Route::Park { reason: ParkReason::Recovering },
             members: PerMember::new(MemberState::new(now, checks), MemberState::new(now, checks)),
             tenures: Vec::new(),
+            highest_ordered: Epoch::NONE,
             durable: Durable::new(None, want),
             replacing: None,
             plan: None,

@@ -44,6 +44,7 @@ impl Decider {
         let mut want = record.clone().unwrap_or_else(|| empty_record(&self.settings));
         want.lease = want.lease.widest(&self.settings.lease);
         self.tenures = want.tenures.iter().copied().map(Track::maybe_running).collect();
+        self.highest_ordered = want.epoch;
         let new_instance = record.is_none();
         self.paused_until = want.paused.as_ref().map(|p| self.time_of_wall(p.until_unix_ms));
         let last_failover = want.failovers_unix_ms.iter().max().map(|wall| self.time_of_wall(*wall));
@@ -173,6 +174,7 @@ impl Decider {
     }
 
     fn adopt(&mut self, member: Member, epoch: Epoch, flows: FlowState) {
+        self.highest_ordered = self.highest_ordered.max(epoch);
         if !self.tracks(member, epoch) {
             let tenure = Tenure { member, epoch };
             self.tenures.push(Track::maybe_running(tenure));

@@ -90,6 +90,7 @@ impl Decider {
         for track in self.tenures.iter_mut().filter(|t| t.member == member && t.epoch == epoch) {
             track.ordered = true;
         }
+        self.highest_ordered = self.highest_ordered.max(epoch);
         let op = self.next_op();
         let stale = self.out_of_sync(member).is_some();
         self.event_seen(EventKind::StartOrdered { member, tenure: epoch, op, stale });

@@ -80,9 +80,11 @@ impl World {
         self.control.frozen = false;
         for member in Member::BOTH {
             // Its kernel resets the connections, unless the whole machine is gone.
-            self.conn(member).control = None;
-            let soon = if self.rng.chance(70) { self.rng.below(5) * MS } else { self.rng.below(2_000) * MS };
+            let soon = if self.rng.chance(70) { self.rng.below(5) * MS } else { self.rng.below(1_500) * MS };
             self.break_conn(member, 0, soon);
+            self.conn(member).control = None;
+            let all = self.net.conn_count;
+            self.conn(member).closed = all;
         }
     }
 

@@ -177,7 +177,7 @@ impl World {
         self.net.cut_down[member.index()] |= down;
         // Each end gives the connection up in its own time, or not at all.
         if self.rng.chance(70) {
-            let (control, guard) = (self.rng.range(300, 5_000) * MS, self.rng.range(300, 5_000) * MS);
+            let (control, guard) = (self.rng.range(300, 5_000) * MS, self.rng.range(300, 1_500) * MS);
             self.break_conn(member, control, guard);
         }
     }
@@ -233,6 +233,7 @@ impl World {
     pub fn heal_all(&mut self) {
         self.log(|| "everything is healed".into());
         self.faulty = false;
+        self.era += 1;
         for m in Member::BOTH {
             for fault in [
                 Fault::RedHang(m),

@@ -17,6 +17,8 @@ pub struct Conn {
     /// Sent while the way was cut; TCP sends it again when it isn't.
     held_up: VecDeque<(u64, Up)>,
     held_down: VecDeque<(u64, Down)>,
+    /// The newest connection that the controller has closed: what still comes over it is answered by a reset.
+    pub closed: u64,
     last_up: u64,
     last_down: u64,
 }
@@ -48,6 +50,10 @@ impl World {
         let Some(conn) = self.conn(member).guard else { return };
         if self.net.cut_up[member.index()] {
             return self.conn(member).held_up.push_back((conn, msg));
+        }
+        if self.conn(member).closed >= conn && !self.net.cut_down[member.index()] {
+            let (era, back) = (self.era, self.delay());
+            return self.after(back, Ev::GuardSeesDown { member, conn, era });
         }
         let when = (self.now + self.delay()).max(self.conn(member).last_up + 1);
         self.conn(member).last_up = when;
@@ -114,6 +120,9 @@ impl World {
 
     /// The controller accepts, and says welcome first.
     pub fn accept(&mut self, member: Member, conn: u64, session: u64) {
+        if conn <= self.conn(member).closed {
+            return;
+        }
         self.conn(member).control = Some(conn);
         let welcome = Welcome {
             version: VERSION,
@@ -126,15 +135,22 @@ impl World {
         self.tell_control(Input::LinkUp { member, link: LinkId(conn), session });
     }
 
-    pub fn control_sees_down(&mut self, member: Member, conn: u64) {
-        if self.conn(member).control == Some(conn) {
+    /// A break of before everything was healed is void if both ends still hold the connection: TCP got over it.
+    fn got_over(&self, member: Member, era: u64) -> bool {
+        let c = &self.net.conns[member.index()];
+        era < self.era && c.guard == c.control
+    }
+
+    pub fn control_sees_down(&mut self, member: Member, conn: u64, era: u64) {
+        if self.conn(member).control == Some(conn) && !self.got_over(member, era) {
             self.conn(member).control = None;
+            self.conn(member).closed = conn;
             self.tell_control(Input::LinkDown { member, link: LinkId(conn) });
         }
     }
 
-    pub fn guard_sees_down(&mut self, member: Member, conn: u64) {
-        if self.conn(member).guard != Some(conn) {
+    pub fn guard_sees_down(&mut self, member: Member, conn: u64, era: u64) {
+        if self.conn(member).guard != Some(conn) || self.got_over(member, era) {
             return;
         }
         self.conn(member).guard = None;
@@ -146,11 +162,12 @@ impl World {
 
     /// The connection breaks; each end notices in its own time.
     pub fn break_conn(&mut self, member: Member, control_in: u64, guard_in: u64) {
+        let era = self.era;
         if let Some(conn) = self.conn(member).control {
-            self.after(control_in, Ev::ControlSeesDown { member, conn });
+            self.after(control_in, Ev::ControlSeesDown { member, conn, era });
         }
         if let Some(conn) = self.conn(member).guard {
-            self.after(guard_in, Ev::GuardSeesDown { member, conn });
+            self.after(guard_in, Ev::GuardSeesDown { member, conn, era });
         }
     }
 

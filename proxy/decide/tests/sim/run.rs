@@ -22,7 +22,7 @@ pub fn random_settings(rng: &mut Rng) -> Settings {
     s.lease.kill_budget = ms(rng.pick(&[50, 200]));
     s.lease.stop_lead = ms(rng.pick(&[100, 250]));
     s.lease.drift_ppm = rng.pick(&[10_000, 10_000, 100_000]);
-    s.lease.promise = ms(rng.pick(&[800, 1_500, 2_000]));
+    s.lease.promise = ms(rng.pick(&[1_500, 2_000, 2_500]));
     s.health.checks = rng.below(2) as usize;
     s.health.start_grace = ms(1_000);
     s.deadlines.start = ms(5_000);

@@ -35,10 +35,12 @@ pub enum Ev {
     ControlSeesDown {
         member: Member,
         conn: u64,
+        era: u64,
     },
     GuardSeesDown {
         member: Member,
         conn: u64,
+        era: u64,
     },
     Receipt {
         member: Member,
@@ -143,6 +145,8 @@ pub struct World {
     /// Faults happen.
     pub faulty: bool,
     pub faults_left: u64,
+    /// Rises when everything is healed.
+    pub era: u64,
     /// The first thing that went wrong.
     pub violation: Option<String>,
     /// The highest epoch under which flows were ever started, and its owner.
@@ -174,6 +178,7 @@ impl World {
             nodes,
             faulty: false,
             faults_left: 0,
+            era: 0,
             violation: None,
             highest: (Epoch::NONE, None),
             served_at: 0,
@@ -233,8 +238,8 @@ impl World {
             Ev::ToControl { member, conn, msg } => self.reaches_control(member, conn, msg),
             Ev::ToGuard { member, conn, msg } => self.reaches_guard(member, conn, msg),
             Ev::Connect { member, life } => self.connect(member, life),
-            Ev::ControlSeesDown { member, conn } => self.control_sees_down(member, conn),
-            Ev::GuardSeesDown { member, conn } => self.guard_sees_down(member, conn),
+            Ev::ControlSeesDown { member, conn, era } => self.control_sees_down(member, conn, era),
+            Ev::GuardSeesDown { member, conn, era } => self.guard_sees_down(member, conn, era),
             Ev::Receipt { member, receipt } => self.receipt_reaches_control(member, receipt),
             Ev::Ask { to, ask } => self.ask_reaches(to, ask),
             Ev::Answer { to, answer } => self.answer_reaches(to, answer),
