@@ -120,7 +120,8 @@ impl World {
 
     /// The controller accepts, and says welcome first.
     pub fn accept(&mut self, member: Member, conn: u64, session: u64) {
-        if conn <= self.conn(member).closed {
+        // The server keeps the newest connection; an older one that comes late is refused.
+        if conn <= self.conn(member).closed || self.conn(member).control.is_some_and(|newer| newer > conn) {
             return;
         }
         self.conn(member).control = Some(conn);

@@ -48,6 +48,7 @@ pub struct Red {
     pub hung: bool,
     hung_at: u64,
     lease: (Epoch, Time),
+    last_command: u64,
     lease_version: u64,
     /// Reached it while it was frozen or hung.
     waiting: VecDeque<NodeEv>,
@@ -301,6 +302,7 @@ impl World {
             hung_at: 0,
             lease: (Epoch::NONE, Time::ZERO),
             lease_version: 0,
+            last_command: 0,
             waiting: VecDeque::new(),
             dying: false,
         });
@@ -310,12 +312,13 @@ impl World {
     }
 
     fn command(&mut self, member: Member, process: u64, what: NodeEv) {
-        let Some(red) = &self.nodes[member.index()].red else { return };
-        if red.process == process {
-            let uid = red.uid;
-            let takes = self.rng.range(50, 500) * 1_000;
-            self.after(takes, Ev::Node { member, uid, what });
-        }
+        let takes = self.rng.range(50, 500) * 1_000;
+        let now = self.now;
+        let Some(red) = self.nodes[member.index()].red.as_mut().filter(|r| r.process == process) else { return };
+        // The pipe to the module keeps its order.
+        red.last_command = (now + takes).max(red.last_command + 1);
+        let (uid, when) = (red.uid, red.last_command);
+        self.at(when, Ev::Node { member, uid, what });
     }
 
     fn set_lease(&mut self, member: Member, process: u64, epoch: Epoch, end: Time) {
