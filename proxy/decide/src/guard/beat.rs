@@ -3,7 +3,6 @@
 use super::{Guard, GuardConfig, GuardEffect};
 use crate::ids::Epoch;
 use crate::message::{Down, FlowState, Heartbeat, MemberStatus, NotReady, Up};
-use crate::rules::Rule;
 use crate::time::{Time, ms};
 use std::collections::VecDeque;
 
@@ -193,12 +192,12 @@ impl Guard {
         if self.durable.failing {
             return Some(NotReady::NotDurable);
         }
-        if now < self.quarantine_end && self.rules.holds(Rule::QuarantineAfterBoot) {
+        if now < self.quarantine_end {
             return Some(NotReady::Quarantine { left_ms: ms(now.until(self.quarantine_end)) });
         }
         self.promises
             .given_until
-            .filter(|end| *end > now && self.rules.holds(Rule::PromiseForbidsStart))
+            .filter(|end| *end > now)
             .map(|end| NotReady::PromiseGiven { left_ms: ms(now.until(end)) })
     }
 }

@@ -18,7 +18,7 @@ pub use types::{GuardConfig, GuardEffect, GuardEvent, GuardInput, GuardRecord, M
 
 use crate::ids::Epoch;
 use crate::message::{Down, LauncherSettings, MemberStatus};
-use crate::rules::Rules;
+use crate::rules::{Rule, Rules};
 use crate::time::Time;
 use beat::Beats;
 use durable::Durable;
@@ -86,6 +86,9 @@ impl Guard {
     #[cfg(feature = "mutants")]
     pub fn break_rule(&mut self, rule: crate::Rule) {
         self.rules = Rules::breaking(rule);
+        if !self.rules.holds(Rule::QuarantineAfterBoot) {
+            self.quarantine_end = self.now;
+        }
     }
 
     /// Tells the guard what happened. `now` is this host's `CLOCK_BOOTTIME`.
@@ -200,7 +203,9 @@ impl Guard {
             Down::Welcome(welcome) => {
                 self.welcomed = true;
                 let lease = welcome.settings.lease;
-                self.quarantine_end = self.quarantine_end.max(self.booted + lease.bound(lease.promise));
+                if self.rules.holds(Rule::QuarantineAfterBoot) {
+                    self.quarantine_end = self.quarantine_end.max(self.booted + lease.bound(lease.promise));
+                }
                 self.durable.want.settings = Some(welcome.settings);
                 self.durable.want.peer = welcome.peer;
             }

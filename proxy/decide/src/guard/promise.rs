@@ -89,9 +89,7 @@ impl Guard {
 
     pub(super) fn on_promise_answered(&mut self, answer: PromiseAnswer) {
         let asked = self.promises.sent.iter().find(|(ask, _)| *ask == answer.ask).map(|(_, at)| *at);
-        let this = !self.rules.holds(Rule::PromiseOfThisTenure);
-        let ours =
-            self.tenure.as_ref().is_some_and(|t| (this || t.epoch == answer.epoch) && t.phase != Phase::Stopping);
+        let ours = self.tenure.as_ref().is_some_and(|t| t.epoch == answer.epoch && t.phase != Phase::Stopping);
         let (Some(asked), true) = (asked, ours) else { return self.ignore() };
         match answer.verdict {
             PromiseVerdict::Given { hold_ms } => {
@@ -120,14 +118,16 @@ impl Guard {
             if self.promises.given_until.is_none() {
                 self.event(GuardEvent::PromiseGiven { for_ms: hold_ms });
             }
-            self.promises.given_until = self.promises.given_until.max(Some(until));
+            if self.rules.holds(Rule::PromiseIsKept) {
+                self.promises.given_until = self.promises.given_until.max(Some(until));
+            }
         }
         let answer = PromiseAnswer { ask: ask.ask, epoch: ask.epoch, verdict };
         self.effects.push_back(GuardEffect::AnswerPromise { request, answer });
     }
 
     fn verdict_for(&self, ask: PromiseAsk) -> PromiseVerdict {
-        if self.tenure.is_some() && self.rules.holds(Rule::ActivePromisesNothing) {
+        if self.tenure.is_some() {
             return PromiseVerdict::Active;
         }
         // Compared with what ran here, not with what was fenced: fencing a spare says nothing about the active.

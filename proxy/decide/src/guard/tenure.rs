@@ -49,7 +49,10 @@ impl Guard {
             }
             return;
         }
-        let end = self.end_of(seq, ttl_ms);
+        let end = match self.rules.holds(Rule::StartCountsFromSending) {
+            true => self.end_of(seq, ttl_ms),
+            false => Some(holder_end(self.now, Duration::from_millis(ttl_ms))),
+        };
         match self.start_obstacle(epoch, end) {
             None => self.accept(epoch, op, Some(controller), end.unwrap_or(self.now)),
             Some(failure) => self.refuse(Some(controller), op, epoch, failure),
@@ -89,7 +92,7 @@ impl Guard {
             };
             return failure(kind, why.to_string());
         }
-        if end.is_none_or(|end| end <= self.now) && self.rules.holds(Rule::LateStartRefused) {
+        if end.is_none_or(|end| end <= self.now) {
             return failure(StartFailureKind::TooLate, "its lease had ended before it arrived".into());
         }
         None
@@ -209,9 +212,8 @@ impl Guard {
 
     pub(super) fn on_grant(&mut self, seq: u64, epoch: Epoch, ttl_ms: u64) {
         let end = self.end_of(seq, ttl_ms);
-        let own = !self.rules.holds(Rule::RenewOwnTenure);
         match (end, &self.tenure) {
-            (Some(end), Some(t)) if (t.epoch == epoch || own) && t.phase != Phase::Stopping => {
+            (Some(end), Some(t)) if t.epoch == epoch && t.phase != Phase::Stopping => {
                 self.renew(end);
                 if let Some(tenure) = self.tenure.as_mut().filter(|t| t.end > self.now) {
                     tenure.renewed = self.now;

@@ -36,9 +36,11 @@ pub enum Fault {
     FailoverByHand,
     PauseByHand,
     FenceByHand(Member),
+    /// A controller that lost its lead was frozen, thaws, and says again what it had said.
+    Echo(Member),
 }
 
-const KINDS: u64 = 29;
+const KINDS: u64 = 30;
 
 /// Which kinds a seed may draw, how many, how close together.
 #[derive(Clone, Debug)]
@@ -93,7 +95,8 @@ impl World {
             25 => Fault::RollingRestart,
             26 => Fault::FailoverByHand,
             27 => Fault::PauseByHand,
-            _ => Fault::FenceByHand(m),
+            28 => Fault::FenceByHand(m),
+            _ => Fault::Echo(m),
         }
     }
 
@@ -164,6 +167,7 @@ impl World {
                 self.operator(Operator::Pause { duration, reason: String::new() });
             }
             Fault::FenceByHand(member) => self.operator(Operator::Fence { member }),
+            Fault::Echo(member) => self.echo(member),
         }
     }
 
@@ -191,7 +195,7 @@ impl World {
     pub fn undo(&mut self, fault: Fault) {
         self.log(|| format!("undo: {fault:?}"));
         match fault {
-            Fault::RedCrash(_) | Fault::Reset(_) | Fault::Trouble => {}
+            Fault::RedCrash(_) | Fault::Reset(_) | Fault::Trouble | Fault::Echo(_) => {}
             Fault::Switchover | Fault::RollingRestart | Fault::FailoverByHand => {}
             Fault::RedHang(m) | Fault::RedFreeze(m) => self.red_goes_on(m),
             Fault::LauncherCrash(m) | Fault::MachineLost(m) => self.launcher_boots(m),

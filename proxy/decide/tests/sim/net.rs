@@ -36,6 +36,8 @@ pub struct Net {
     /// Milliseconds of delay that may come on top.
     pub slow: u64,
     pub conn_count: u64,
+    /// Every start ordered so far.
+    pub said: Vec<(Member, Down)>,
 }
 
 impl World {
@@ -67,6 +69,9 @@ impl World {
         if self.conn(member).control != Some(conn) {
             return;
         }
+        if matches!(msg, Down::Start { .. }) {
+            self.net.said.push((member, msg.clone()));
+        }
         if self.net.cut_down[member.index()] {
             return self.conn(member).held_down.push_back((conn, msg));
         }
@@ -76,6 +81,15 @@ impl World {
             self.at(when, Ev::ToGuard { member, conn, msg: msg.clone() });
         }
         self.at(when, Ev::ToGuard { member, conn, msg });
+    }
+
+    /// Something that a controller said to this launcher before, at any time, reaches it once more.
+    pub fn echo(&mut self, member: Member) {
+        let said: Vec<Down> = self.net.said.iter().filter(|(m, _)| *m == member).map(|(_, msg)| msg.clone()).collect();
+        if !said.is_empty() {
+            let msg = said[self.rng.below(said.len() as u64) as usize].clone();
+            self.tell_guard(member, GuardInput::Down { controller: 0, msg });
+        }
     }
 
     /// The way is free again: what was stuck goes on, in order.

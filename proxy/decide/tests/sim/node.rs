@@ -245,7 +245,12 @@ impl World {
                 }
             }
             GuardEffect::SetLease { process, epoch, end } => self.set_lease(member, process, epoch, end),
-            GuardEffect::StartFlows { process, cmd, .. } => self.command(member, process, NodeEv::Start { cmd }),
+            GuardEffect::StartFlows { process, cmd, epoch } => {
+                if self.node(member).disk.max_epoch < epoch {
+                    self.violate(format!("{member} starts its flows under epoch {epoch} before that is durable there"));
+                }
+                self.command(member, process, NodeEv::Start { cmd });
+            }
             GuardEffect::StopFlows { process, cmd } => self.command(member, process, NodeEv::Stop { cmd }),
             GuardEffect::Send { msg, .. } => self.send_up(member, msg),
             GuardEffect::AskPromise { ask } => self.ask_peer(member, ask),
@@ -402,11 +407,11 @@ impl World {
     /// Invariant: flows start under a new highest epoch only, and for one member only.
     fn started_flows(&mut self, member: Member, epoch: Epoch) {
         self.log(|| format!("flows of {member} start under epoch {epoch}"));
-        if epoch <= self.highest.0 && self.highest != (epoch, Some(member)) {
-            let highest = self.highest.0;
+        if epoch <= self.highest {
+            let highest = self.highest;
             self.violate(format!("{member} starts flows under epoch {epoch}; epoch {highest} has run already"));
         }
-        self.highest = (epoch, Some(member));
+        self.highest = epoch;
     }
 
     pub fn red_dies(&mut self, member: Member) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 /// What one seed came to.
 #[derive(Debug, Default)]
+#[allow(dead_code)] // each of the two tests reads its part
 pub struct Outcome {
     pub violation: Option<String>,
     pub steps: u64,
@@ -25,6 +26,8 @@ pub fn random_settings(rng: &mut Rng) -> Settings {
     s.lease.promise = ms(rng.pick(&[1_500, 2_000, 2_500]));
     s.health.checks = rng.below(2) as usize;
     s.health.start_grace = ms(1_000);
+    s.deadlines.recover = ms(rng.pick(&[0, 500, 3_000]));
+    s.deadlines.observe = ms(rng.pick(&[0, 1_000, 1_000]));
     s.deadlines.start = ms(5_000);
     s.deadlines.stop_grace = ms(rng.pick(&[200, 2_000]));
     s.deadlines.drain = ms(rng.pick(&[0, 300]));
@@ -57,8 +60,12 @@ impl World {
         let begin = if self.rng.chance(80) { 4_000 } else { self.rng.below(4_000) };
         self.run_until(begin * MS);
         self.faulty = true;
-        self.faults_left = self.profile.count();
-        self.after(0, Ev::NextFault);
+        if self.rng.chance(4) {
+            self.the_promise_is_put_to_the_test();
+        } else {
+            self.faults_left = self.profile.count();
+            self.after(0, Ev::NextFault);
+        }
         let lasts = self.rng.range(1_000, 9_000) * MS;
         self.run_until(self.now + lasts);
         self.heal_all();
@@ -70,6 +77,28 @@ impl World {
                 2 => self.the_machine_of_the_active_is_lost(),
                 _ => self.the_controller_restarts(),
             }
+        }
+    }
+
+    /// A sequence that chance alone brings too rarely: the active lives on its spare's promise, the spare's launcher
+    /// dies and comes back (it may have forgotten), and only the spare is seen by the controller again.
+    fn the_promise_is_put_to_the_test(&mut self) {
+        let Some(active) = self.active() else { return };
+        let spare = active.other();
+        self.fault(Fault::CutBoth(active));
+        self.fault(Fault::CutBoth(spare));
+        let lease = Self::ms_of(self.settings.lease.bound(self.settings.lease.ttl));
+        let lives_on = self.rng.range(lease, lease + 2_000) * MS;
+        self.run_until(self.now + lives_on);
+        let restart = self.rng.chance(70);
+        if restart {
+            self.fault(Fault::LauncherCrash(spare));
+        }
+        let pause = self.rng.below(300) * MS;
+        self.run_until(self.now + pause);
+        self.undo(Fault::CutBoth(spare));
+        if restart {
+            self.undo(Fault::LauncherCrash(spare));
         }
     }
 
@@ -153,6 +182,9 @@ impl World {
 
     /// No controller at all: the flows go on, without a gap, as long as the two launchers see one another.
     fn the_controller_is_away(&mut self) {
+        // With less time to look around, an active that connects late is replaced: asked for, and safe.
+        let patient = self.settings.deadlines.recover >= Duration::from_secs(3)
+            && self.settings.deadlines.observe >= Duration::from_secs(1);
         let Some(active) = self.active() else { return };
         let epoch = self.runs(active);
         let fault = self.rng.pick(&[Fault::ControlCrash, Fault::ControlFreeze, Fault::IsolateControl]);
@@ -163,7 +195,7 @@ impl World {
         }
         self.undo(fault);
         self.run_until(self.now + 6_000 * MS);
-        if self.violation.is_none() && self.runs(active) != epoch {
+        if self.violation.is_none() && self.runs(active) != epoch && patient {
             self.violate(format!("the controller came back and disturbed the flows of {active}"));
         }
     }
@@ -181,6 +213,9 @@ impl World {
 
     /// A restart of the controller at any moment disturbs nothing.
     fn the_controller_restarts(&mut self) {
+        if self.settings.deadlines.recover < Duration::from_secs(3) {
+            return;
+        }
         let Some(active) = self.active() else { return };
         let epoch = self.runs(active);
         self.fault(Fault::ControlCrash);

@@ -149,8 +149,8 @@ pub struct World {
     pub era: u64,
     /// The first thing that went wrong.
     pub violation: Option<String>,
-    /// The highest epoch under which flows were ever started, and its owner.
-    pub highest: (Epoch, Option<Member>),
+    /// The highest epoch under which flows were ever started.
+    pub highest: Epoch,
     /// When flows last ran anywhere.
     pub served_at: u64,
     pub steps: u64,
@@ -180,7 +180,7 @@ impl World {
             faults_left: 0,
             era: 0,
             violation: None,
-            highest: (Epoch::NONE, None),
+            highest: Epoch::NONE,
             served_at: 0,
             steps: 0,
             failovers: 0,
