@@ -10,17 +10,19 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setpriority_process};
 
 /// First argument of the hidden subcommand.
 pub(crate) const SUBCOMMAND: &str = "launcher-child";
 /// Exit code when the program could not be started, as shells have it.
 pub(crate) const EXIT_CANNOT_START: i32 = 127;
 
-/// Becomes the program in `args` (`PARENT_PID LOCK_FILE PROGRAM [ARG…]`); its module's socket arrives as standard input.
+/// Becomes the program in `args` (`PARENT_PID LOCK_FILE NICE PROGRAM [ARG…]`); its module's socket arrives as standard input.
 pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let parent = args.next().and_then(|pid| pid.to_str()?.parse().ok()).and_then(Pid::from_raw);
-    let (Some(parent), Some(lock), Some(program)) = (parent, args.next(), args.next()) else {
+    let lock = args.next();
+    let nice = args.next().and_then(|nice| nice.to_str()?.parse().ok());
+    let (Some(parent), Some(lock), Some(nice), Some(program)) = (parent, lock, nice, args.next()) else {
         return fail("it is started by `hotspare launcher` only");
     };
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
@@ -30,6 +32,8 @@ pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     if getppid() != Some(parent) {
         return fail("the launcher is gone");
     }
+    // The launcher's own priority is higher. Lowering it is always allowed.
+    let _ = setpriority_process(None, nice);
     if let Err(error) = hold_lock(&lock) {
         return fail(&format!("another Node-RED of this member still runs: {error}"));
     }

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::module::{self, Order};
-use crate::node_red::NodeRed;
+use crate::node_red::{How, NodeRed};
 use crate::peer;
 use crate::record::NODE_RED_LOCK;
 use crate::shell::{Current, Input, Shell, now};
@@ -90,8 +90,8 @@ impl Shell {
         let close = self.args.node_close_timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         let environment = module::environment(&self.module, &self.args.name, close, safe);
         let lock = self.state.path().join(NODE_RED_LOCK);
-        let started =
-            NodeRed::start(process, &self.args.command, &lock, environment, &self.logs, &self.output, &self.happenings);
+        let how = How { command: &self.args.command, lock: &lock, nice: self.nice, environment };
+        let started = NodeRed::start(process, how, &self.logs, &self.output, &self.happenings);
         match started {
             Ok(red) => {
                 self.say(&format!("Node-RED started as process {}", red.pid().as_raw_nonzero()));

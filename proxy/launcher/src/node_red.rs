@@ -4,6 +4,7 @@
 //! decides to start or to kill. What happens arrives as [`Happening`]s with the number of the process, so that a late
 //! word of a dead one is told apart. Next: `module` for what is said on the socket, `shell` for who listens.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -65,6 +66,18 @@ impl std::fmt::Display for Ending {
     }
 }
 
+/// How to start Node-RED.
+#[derive(Debug)]
+pub(crate) struct How<'a> {
+    /// Program and arguments.
+    pub(crate) command: &'a [OsString],
+    /// The file that it holds locked as long as it lives.
+    pub(crate) lock: &'a Path,
+    pub(crate) nice: i32,
+    /// The module's variables.
+    pub(crate) environment: BTreeMap<&'static str, String>,
+}
+
 /// A process that was started and is not known to be gone.
 #[derive(Debug)]
 pub(crate) struct NodeRed {
@@ -73,14 +86,12 @@ pub(crate) struct NodeRed {
 }
 
 impl NodeRed {
-    /// Starts `command` (program and arguments) with the module's `environment`, as leader of a new process group.
+    /// Starts Node-RED as leader of a new process group.
     ///
     /// Must be called on the main thread: the process dies with the *thread* that started it.
     pub(crate) fn start(
         run: u64,
-        command: &[OsString],
-        lock: &Path,
-        environment: impl IntoIterator<Item = (&'static str, String)>,
+        how: How<'_>,
         logs: &Arc<Mutex<Logs>>,
         output: &Output,
         happenings: &Sender<Happening>,
@@ -92,9 +103,10 @@ impl NodeRed {
             .arg0("hotspare")
             .arg(child::SUBCOMMAND)
             .arg(getpid().as_raw_nonzero().to_string())
-            .arg(lock)
-            .args(command)
-            .envs(environment)
+            .arg(how.lock)
+            .arg(how.nice.to_string())
+            .args(how.command)
+            .envs(how.environment)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

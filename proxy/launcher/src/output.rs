@@ -7,28 +7,40 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait for a slow reader.
 const WAITING_LINES: usize = 1024;
+const FINISH_WITHIN: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+enum Line {
+    Text(Vec<u8>),
+    /// Everything before this was written.
+    Mark(SyncSender<()>),
+}
 
 /// A stream that is written by a thread. Clones write to the same one.
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
-    lines: SyncSender<Vec<u8>>,
+    lines: SyncSender<Line>,
     dropped: Arc<AtomicU64>,
 }
 
 impl Output {
     /// Starts the thread that writes to `stream`; it ends with the last clone.
     pub(crate) fn start(mut stream: impl Write + Send + 'static) -> io::Result<Self> {
-        let (lines, waiting) = sync_channel::<Vec<u8>>(WAITING_LINES);
+        let (lines, waiting) = sync_channel(WAITING_LINES);
         std::thread::Builder::new().name("output".to_owned()).spawn(move || {
             for line in waiting {
-                // Nobody can be told that the stream is closed.
-                let _ = stream.write_all(&line).and_then(|()| stream.flush());
+                // Nobody can be told that the stream is closed, or that who waited has gone.
+                let _ = match line {
+                    Line::Text(text) => stream.write_all(&text).and_then(|()| stream.flush()),
+                    Line::Mark(reached) => reached.send(()).map_err(io::Error::other),
+                };
             }
         })?;
         Ok(Self { lines, dropped: Arc::default() })
@@ -44,8 +56,16 @@ impl Output {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// Waits until everything sent so far was written, or for a moment: at the end of the process.
+    pub(crate) fn finish(&self) {
+        let (mark, reached) = sync_channel(1);
+        if self.lines.try_send(Line::Mark(mark)).is_ok() {
+            let _ = reached.recv_timeout(FINISH_WITHIN);
+        }
+    }
+
     fn send(&self, bytes: Vec<u8>) {
-        if self.lines.try_send(bytes).is_err() {
+        if self.lines.try_send(Line::Text(bytes)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -71,10 +91,10 @@ impl<'a> MakeWriter<'a> for Output {
 }
 
 /// Sends the log to standard error, as `RUST_LOG` says (`info` without), unless a log was set up before.
-pub(crate) fn start_log() -> io::Result<()> {
+pub(crate) fn start_log() -> io::Result<Output> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = io::stderr().is_terminal();
     let output = Output::start(io::stderr())?;
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output).with_ansi(ansi).try_init();
-    Ok(())
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output.clone()).with_ansi(ansi).try_init();
+    Ok(output)
 }

@@ -173,6 +173,8 @@ pub(crate) struct Shell {
     pub(crate) undertaker: Undertaker,
     pub(crate) logs: Arc<Mutex<Logs>>,
     pub(crate) output: Output,
+    /// Nice value for Node-RED; the launcher's own is lower.
+    pub(crate) nice: i32,
     /// For the admin API, which is asked by the peer.
     pub(crate) peer_secret: Arc<Mutex<Option<Secret>>>,
     pub(crate) resources: Arc<Mutex<Samples>>,
@@ -207,6 +209,7 @@ pub(crate) struct Parts {
     pub(crate) undertaker: Undertaker,
     pub(crate) logs: Arc<Mutex<Logs>>,
     pub(crate) output: Output,
+    pub(crate) nice: i32,
     pub(crate) peer_secret: Arc<Mutex<Option<Secret>>>,
     pub(crate) deployed: Arc<tokio::sync::Notify>,
     pub(crate) cut: Cut,
@@ -230,6 +233,7 @@ impl Shell {
             undertaker: parts.undertaker,
             logs: parts.logs,
             output: parts.output,
+            nice: parts.nice,
             peer_secret: parts.peer_secret,
             resources: Arc::default(),
             promises: HashMap::new(),

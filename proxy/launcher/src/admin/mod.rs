@@ -120,7 +120,7 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
 }
 
 /// Whether this request may be answered at all.
-fn admit(admin: &Admin, from: SocketAddr, request: &Request<Incoming>, path: &str) -> Result<(), Refusal> {
+fn admit<B>(admin: &Admin, from: SocketAddr, request: &Request<B>, path: &str) -> Result<(), Refusal> {
     // A page in a browser on this machine must not command it: browsers say where a request comes from.
     if request.headers().contains_key(ORIGIN) {
         return Err(Refusal(StatusCode::FORBIDDEN, "not for browsers".to_owned()));
@@ -184,4 +184,52 @@ fn plain(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Repl
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn admitted(from: &str, path: &str, headers: &[(&str, &str)]) -> bool {
+        let admin = Admin {
+            member: "a".into(),
+            instance: "line-1".into(),
+            token: Some(Secret::new("token")),
+            peer_secret: Arc::new(Mutex::new(Some(Secret::new("pair")))),
+            state_dir: std::path::PathBuf::new(),
+            inputs: tokio::sync::mpsc::channel(1).0,
+            logs: Arc::new(Mutex::new(Logs::new("a"))),
+            created_ms: 0,
+            shutdown: tokio::sync::mpsc::channel(1).0,
+        };
+        let request = headers.iter().fold(Request::builder(), |builder, (name, value)| builder.header(*name, *value));
+        admit(&admin, from.parse().unwrap(), &request.body(()).unwrap(), path).is_ok()
+    }
+
+    #[test]
+    fn loopback_may_ask_and_others_need_the_token() {
+        let path = "/flowforge/info";
+        assert!(admitted("127.0.0.1:1", path, &[]) && admitted("[::1]:1", path, &[]));
+        assert!(admitted("[::ffff:127.0.0.1]:1", path, &[]), "loopback as a dual-stack listener sees it");
+        assert!(!admitted("10.0.0.1:1", path, &[]));
+        assert!(!admitted("10.0.0.1:1", path, &[("authorization", "Bearer wrong")]));
+        assert!(!admitted("10.0.0.1:1", path, &[("authorization", "token")]));
+        assert!(!admitted("10.0.0.1:1", path, &[("authorization", "Bearer pair")]));
+        assert!(admitted("10.0.0.1:1", path, &[("authorization", "Bearer token")]));
+    }
+
+    #[test]
+    fn the_peers_questions_need_the_pairs_secret_wherever_they_come_from() {
+        for path in [PROMISE_PATH, sync::PATH] {
+            assert!(!admitted("127.0.0.1:1", path, &[]));
+            assert!(!admitted("127.0.0.1:1", path, &[("authorization", "Bearer token")]));
+            assert!(admitted("10.0.0.1:1", path, &[("authorization", "Bearer pair")]));
+        }
+    }
+
+    #[test]
+    fn a_page_in_a_browser_is_refused() {
+        assert!(!admitted("127.0.0.1:1", "/flowforge/command", &[("origin", "http://localhost:1880")]));
+    }
 }

@@ -127,6 +127,21 @@ impl ControllerStandIn {
         self.waits("an undertaker's receipt", |state| state.receipts.first().cloned())
     }
 
+    /// Forgets what was heard.
+    pub fn forget(&self) {
+        self.state.0.lock().unwrap().heard.clear();
+    }
+
+    /// The least that any heartbeat heard said was left of its lease, in milliseconds.
+    pub fn lowest_lease_left(&self) -> u64 {
+        let state = self.state.0.lock().unwrap();
+        let left = state.heard.iter().filter_map(|up| match up {
+            Up::Heartbeat(beat) => beat.status.lease_left_ms,
+            _ => None,
+        });
+        left.min().expect("heartbeats of an active")
+    }
+
     /// Waits until undertakers have handed in so many receipts.
     pub fn gets_receipts(&self, count: usize) {
         self.waits("undertakers' receipts", |state| (state.receipts.len() >= count).then_some(()));
