@@ -205,7 +205,7 @@ fn a_damaged_record_or_a_second_launcher_is_refused() {
     assert!(second.log().contains("another launcher uses this state folder"), "{}", second.log());
     first.signal(Signal::TERM);
     first.ends();
-    std::fs::write(dir.path().join(".hotspare/guard.json"), "{").unwrap();
+    std::fs::write(dir.path().join(".hotspare/guard.record"), "{").unwrap();
     let mut third = Launcher::start_command(dir.path(), &[], &["sleep".into(), "1000".into()]);
     assert_eq!(third.ends().code(), Some(64));
     assert!(third.log().contains("damaged"), "{}", third.log());
