@@ -13,6 +13,20 @@
 //!             ↘ park (first in, first out, bounded) ↗
 //! ```
 //!
+//! System calls, counted with `strace -f -c -p PID` around a load of 32 connections at one time:
+//!
+//! | | calls |
+//! |---|---|
+//! | a connection with one request, closed by the member | 14: accept, socket, setsockopt, connect, 2 epoll_ctl, 3 recv, 2 send, shutdown, 2 close; and 0.4 shared with others (epoll_wait, the accept that finds nothing more) |
+//! | a message and its answer on an open connection | 4: 2 recv, 2 send; and 0.6 epoll_wait |
+//! | a bulky stream | 2 splice per 256 KiB to 1 MiB, and one that finds nothing more |
+//!
+//! What is saved, and why it loses nothing: options of clients' sockets are inherited from the listening socket;
+//! both sockets are watched once, edge-triggered, for everything; a FIN that epoll told before a short read makes
+//! the read that would return 0 needless (not after urgent data, which cuts reads short); the last bytes and the FIN
+//! share a segment; `TCP_NODELAY` is set before the second write (Nagle never holds back the first), keepalive after
+//! five seconds; acknowledgements ride on answers. Closing early and `SO_LINGER` are quicker still and lose data.
+//!
 //! Where to go next: [`DataPath`] is the handle the engine holds; `worker` is the loop of one thread;
 //! `relay` moves the bytes; `park` and `revoke` are what a failover touches.
 
