@@ -237,6 +237,30 @@ proptest! {
         prop_assert_eq!(follow(&bytes, &cuts), follow(&bytes, &[]));
     }
 
+    /// Whatever is accepted here and by a more lenient parser means the same to both: the same end, the same body.
+    #[test]
+    fn what_is_accepted_means_the_same_to_another_parser(bytes in stream()) {
+        if let Ok(Some(head)) = request_head(&bytes) {
+            let mut headers = [httparse::EMPTY_HEADER; 64];
+            let mut other = httparse::Request::new(&mut headers);
+            let parsed = other.parse(&bytes);
+            if parsed.is_err() {
+                // It knows fewer characters of a target; that is no other meaning.
+                return Ok(());
+            }
+            prop_assert_eq!(&parsed, &Ok(httparse::Status::Complete(head.length)), "{:?}", head);
+            let values = |name: &str| other.headers.iter().filter(|h| h.name.eq_ignore_ascii_case(name)).collect::<Vec<_>>();
+            let (lengths, codings) = (values("content-length"), values("transfer-encoding"));
+            let body = match (&lengths[..], &codings[..]) {
+                ([], []) => Body::none(),
+                ([length], []) => Body::length(std::str::from_utf8(length.value).unwrap().trim().parse().unwrap()),
+                ([], [_]) => Body::chunked(),
+                both => panic!("accepted with {both:?}"),
+            };
+            prop_assert_eq!(head.body, body);
+        }
+    }
+
     #[test]
     fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
         let _ = request_head(&bytes);
