@@ -94,7 +94,7 @@ fn instance_families(families: &mut Families, i: &InstanceStatus) {
         let labels = [("instance", name), ("state", state)];
         families.gauge("hotspare_instance_state", "1 for the state it is in.", &labels, flag(i.state == state));
     }
-    families.gauge("hotspare_epoch", "The newest epoch given out.", &of, i.epoch as f64);
+    families.gauge("hotspare_epoch", "The epoch of the active, or the newest that was reserved.", &of, i.epoch as f64);
     families.gauge("hotspare_frozen", "1 after too many failovers: somebody must look.", &of, flag(i.frozen));
     families.gauge("hotspare_paused", "1 while automatic decisions are off.", &of, flag(i.paused.is_some()));
     families.gauge("hotspare_blind", "1 while both members are silent at once.", &of, flag(i.blind));

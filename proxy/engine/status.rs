@@ -48,7 +48,7 @@ pub struct InstanceStatus {
     pub detail: String,
     /// The active member's name.
     pub active: Option<String>,
-    /// The newest epoch given out.
+    /// The active's epoch; with nobody active, the newest that was reserved.
     pub epoch: u64,
     /// Milliseconds in this state.
     pub since_ms: u64,

@@ -35,7 +35,7 @@ impl Engine {
             state: state_word(view.state).to_owned(),
             detail: detail(&view, &name_of),
             active: view.active.map(name_of),
-            epoch: view.epoch.0,
+            epoch: view.active_epoch.unwrap_or(view.epoch).0,
             since_ms: view.active_for_ms.unwrap_or(view.state_for_ms),
             route: match view.route {
                 Route::To { member, .. } => name_of(member),

@@ -135,7 +135,7 @@ function drawMember(m) {
   return el("article", { class: `member ${m.role}`, "aria-label": `member ${m.name}` },
     el("header", {}, el("h3", {}, m.name), el("span", { class: `word ${level}` }, ready)),
     rows([
-      ["flows", m.flows], ["why not", m.why_not], ["epoch", m.tenure], ["lease", lease],
+      ["flows", m.flows], ["why not", m.role === "active" ? null : m.why_not], ["epoch", m.tenure], ["lease", lease],
       ["event loop", m.lag_ms === null ? null : `${m.lag_ms} ms behind`], ["link", m.link], ["health", m.health],
       ["last heard", m.heard_ms === null ? "never" : `${m.heard_ms} ms ago`], ["address", m.address],
       ["launcher", m.kind], ["Node-RED", m.node_red], ["revision", m.revision?.slice(0, 12)],
