@@ -45,7 +45,8 @@ impl Decider {
         want.lease = want.lease.widest(&self.settings.lease);
         self.tenures = want.tenures.iter().copied().map(Track::maybe_running).collect();
         self.highest_ordered = want.epoch;
-        let new_instance = record.is_none();
+        // Nothing was ever started by us: somebody may run flows all the same (a lost record, someone's hand).
+        let new_instance = want.epoch == Epoch::NONE;
         self.paused_until = want.paused.as_ref().map(|p| self.time_of_wall(p.until_unix_ms));
         let last_failover = want.failovers_unix_ms.iter().max().map(|wall| self.time_of_wall(*wall));
         if self.durable.done.is_none() && self.last_op == 0 {
@@ -131,6 +132,7 @@ impl Decider {
         self.resume_plan();
         // Everything is known: no need to look on.
         self.observe_until = self.now;
+        self.set_route(Route::Park { reason: ParkReason::NoActive }, Some(Duration::ZERO));
         self.go(State::Idle);
         true
     }

@@ -247,7 +247,7 @@ impl Guard {
         match tenure.phase {
             // The kill was ordered; what is left is to be told of the exit.
             Phase::Stopping if self.process.killing.is_some() => None,
-            Phase::Stopping => Some(hard),
+            Phase::Stopping | Phase::Persisting => Some(hard),
             _ => Some(hard.min(self.stop_begins(tenure))),
         }
     }

@@ -179,7 +179,9 @@ impl World {
         let now = node.clock.local(truth);
         if let Some(guard) = &mut node.guard {
             guard.handle_timeout(now);
+            let spins = guard.poll_timeout().is_some_and(|at| at <= now);
             self.after_guard(member);
+            assert!(!spins || self.broken.is_some(), "a timer of the guard stays in the past: it would spin");
         }
     }
 
