@@ -1,9 +1,9 @@
 //! Between a driver and the engine: a task a member that makes a driver look like a launcher's link and a check.
 //!
-//! Half of it, `look`, looks at the member at a steady pace. What it sees is reported twice: as the outcome of a check, with what the
-//! flows do, which is what decides; and as a heartbeat, for status. The other half, `act` (`shell_act.rs`), carries out orders. The link
-//! is up while orders can be given, which is not the same as knowing what the flows do: the launcher of a hung
-//! Node-RED takes orders well.
+//! Half of it, `look`, looks at the member at a steady pace. What it sees is reported twice: as the outcome of a check,
+//! with what the flows do, which is what decides; and as a heartbeat, for status. The other half, `act`
+//! (`shell_act.rs`), carries out orders. The link is up while orders can be given, which is not the same as knowing what
+//! the flows do: the launcher of a hung Node-RED takes orders well.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

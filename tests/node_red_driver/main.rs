@@ -3,6 +3,7 @@
 //! A test is named for what it shows. What the driver itself looks like: `proxy/driver/node_red.rs`.
 #![allow(clippy::unwrap_used)]
 
+mod pair;
 mod rig;
 
 use std::time::{Duration, Instant};
