@@ -160,19 +160,19 @@ add chain inet cut out {{ type filter hook output priority 0; policy accept; }}
 
     /// Removes what is there under this number, of this lab or of one whose test was killed.
     fn remove(&self) {
+        // Links first: a namespace takes its own along only some time after it is gone.
+        for device in names_in("/sys/class/net") {
+            if ["c", "w"].iter().any(|side| device.starts_with(&self.bridge(side))) {
+                ip(&format!("link del {device}"));
+            }
+        }
         let prefix = format!("hs{}-", self.number);
-        let spaces = fs::read_dir("/run/netns").into_iter().flatten().filter_map(Result::ok);
-        for space in spaces.filter_map(|entry| entry.file_name().into_string().ok()) {
+        for space in names_in("/run/netns") {
             if space.starts_with(&prefix) {
                 for pid in run("ip", ["netns", "pids", &space]).lines() {
                     pid.trim().parse().ok().and_then(Pid::new).into_iter().for_each(fault::kill);
                 }
                 ip(&format!("netns del {space}"));
-            }
-        }
-        for side in ["c", "w"] {
-            if fs::exists(format!("/sys/class/net/{}", self.bridge(side))).unwrap_or(false) {
-                ip(&format!("link del {}", self.bridge(side)));
             }
         }
     }
@@ -194,6 +194,11 @@ fn lock(number: u8) -> Option<(u8, File)> {
     let file = File::options().create(true).append(true).open(path).ok()?;
     file.try_lock().ok()?;
     Some((number, file))
+}
+
+fn names_in(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 fn ip(arguments: &str) {
