@@ -4,7 +4,7 @@ module.exports = {
   uiPort: 1880,
   // Relative names would be looked up in the working directory first.
   flowFile: '/data/node-red/flows.json',
-  // The same on both members, or the spare starts its flows without their credentials.
+  // The same on both members, so that a volume of one can be read by the other.
   credentialSecret: process.env.NODE_RED_CREDENTIAL_SECRET,
   // Context in memory is lost with the process; on disk it belongs to one member. What must outlive a
   // failover belongs in a database that both members reach.
