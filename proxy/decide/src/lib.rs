@@ -13,7 +13,8 @@
 //! 3. sleep until `poll_timeout()` or the next input.
 //!
 //! Where to go next: `decider/mod.rs` for the states of an instance, `guard/mod.rs` for the holder of a lease,
-//! `tests/sim_*.rs` for the simulation that shows both keep the promise together.
+//! `tests/simulation.rs` for the simulation that shows both keep the promise together, `tests/mutants.rs` for the proof
+//! that each rule is needed, `tests/invariants.rs` for the properties.
 
 mod decider;
 mod effect;

@@ -12,7 +12,9 @@ pub(super) struct Durable {
     /// On disk for certain.
     pub(super) done: GuardRecord,
     /// To be on disk.
-    pub(super) want: GuardRecord,
+    want: GuardRecord,
+    /// `want` was touched since it was last found equal to `done`.
+    touched: bool,
     in_flight: Option<(u64, GuardRecord)>,
     last_id: u64,
     pub(super) retry_at: Option<Time>,
@@ -21,14 +23,42 @@ pub(super) struct Durable {
 
 impl Durable {
     pub(super) fn new(record: GuardRecord) -> Self {
-        Durable { done: record.clone(), want: record, in_flight: None, last_id: 0, retry_at: None, failing: false }
+        Durable {
+            done: record.clone(),
+            want: record,
+            touched: false,
+            in_flight: None,
+            last_id: 0,
+            retry_at: None,
+            failing: false,
+        }
+    }
+}
+
+impl Durable {
+    /// What should be on disk.
+    pub(super) fn want(&self) -> &GuardRecord {
+        &self.want
+    }
+
+    /// The same, to be changed.
+    pub(super) fn change(&mut self) -> &mut GuardRecord {
+        self.touched = true;
+        &mut self.want
     }
 }
 
 impl Guard {
     pub(super) fn pump_durable(&mut self) {
         let d = &mut self.durable;
-        if d.in_flight.is_some() || d.retry_at.is_some() || d.want == d.done && !d.failing {
+        if !d.touched && !d.failing {
+            return;
+        }
+        if d.in_flight.is_some() || d.retry_at.is_some() {
+            return;
+        }
+        if d.want == d.done && !d.failing {
+            d.touched = false;
             return;
         }
         d.last_id += 1;

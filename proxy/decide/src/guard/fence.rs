@@ -38,7 +38,7 @@ impl Guard {
 
     /// Forbids every epoch up to this one; true if one of them was running.
     fn fence_up_to(&mut self, epoch: Epoch, grace: Duration) -> bool {
-        self.durable.want.max_epoch = self.durable.want.max_epoch.max(epoch);
+        self.forbid_up_to(epoch);
         let runs = self.tenure.as_ref().is_some_and(|t| t.epoch <= epoch);
         if runs {
             self.begin_stop(grace, ExitCause::Fenced);

@@ -179,12 +179,19 @@ impl Guard {
     }
 
     fn settings(&self) -> LauncherSettings {
-        self.durable.want.settings.unwrap_or_default()
+        self.durable.want().settings.unwrap_or_default()
     }
 
     /// The highest epoch known here, durable or about to be.
     fn max_epoch(&self) -> Epoch {
-        self.durable.want.max_epoch
+        self.durable.want().max_epoch
+    }
+
+    /// Nothing up to this epoch may be started here again, once this is on disk.
+    fn forbid_up_to(&mut self, epoch: Epoch) {
+        if epoch > self.max_epoch() {
+            self.durable.change().max_epoch = epoch;
+        }
     }
 
     fn event(&mut self, event: GuardEvent) {
@@ -206,8 +213,8 @@ impl Guard {
                 if self.rules.holds(Rule::QuarantineAfterBoot) {
                     self.quarantine_end = self.quarantine_end.max(self.booted + lease.bound(lease.promise));
                 }
-                self.durable.want.settings = Some(welcome.settings);
-                self.durable.want.peer = welcome.peer;
+                self.durable.change().settings = Some(welcome.settings);
+                self.durable.change().peer = welcome.peer;
             }
             Down::Ack { .. } | Down::Refused { .. } => {}
             Down::Grant { seq, epoch, ttl_ms } => self.on_grant(seq, epoch, ttl_ms),

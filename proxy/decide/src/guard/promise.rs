@@ -56,7 +56,7 @@ impl Guard {
 
     fn ask_due(&self) -> Option<Time> {
         let tenure = self.tenure.as_ref().filter(|t| matches!(t.phase, Phase::Starting | Phase::Running))?;
-        self.durable.want.peer.as_ref()?;
+        self.durable.want().peer.as_ref()?;
         if self.config.controllers == 0 {
             return None;
         }

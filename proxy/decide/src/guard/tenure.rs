@@ -100,7 +100,7 @@ impl Guard {
 
     fn accept(&mut self, epoch: Epoch, op: OpId, controller: Option<usize>, end: Time) {
         self.event(GuardEvent::StartAccepted { epoch });
-        self.durable.want.max_epoch = self.durable.want.max_epoch.max(epoch);
+        self.forbid_up_to(epoch);
         self.highest_tenure = self.highest_tenure.max(epoch);
         self.tenure = Some(TenureState {
             epoch,

@@ -114,24 +114,6 @@ pub enum NodeEv {
     Die,
 }
 
-struct Queued(u64, u64, Ev);
-impl PartialEq for Queued {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-impl Eq for Queued {}
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Queued {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
-}
-
 pub struct World {
     pub rng: Rng,
     pub now: u64,
@@ -155,7 +137,10 @@ pub struct World {
     pub served_at: u64,
     pub steps: u64,
     pub failovers: u64,
-    queue: BinaryHeap<Reverse<Queued>>,
+    /// When, in which order, and where in `slots`.
+    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    slots: Vec<Option<Ev>>,
+    free: Vec<usize>,
     queued: u64,
 }
 
@@ -185,6 +170,8 @@ impl World {
             steps: 0,
             failovers: 0,
             queue: BinaryHeap::with_capacity(256),
+            slots: Vec::with_capacity(256),
+            free: Vec::with_capacity(256),
             queued: 0,
             rng,
         }
@@ -192,7 +179,12 @@ impl World {
 
     pub fn at(&mut self, when: u64, ev: Ev) {
         self.queued += 1;
-        self.queue.push(Reverse(Queued(when.max(self.now), self.queued, ev)));
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Some(ev);
+        self.queue.push(Reverse((when.max(self.now), self.queued, slot)));
     }
 
     pub fn after(&mut self, delay: u64, ev: Ev) {
@@ -217,7 +209,9 @@ impl World {
                 Some(Reverse(next)) if next.0 <= until => {}
                 _ => break,
             }
-            let Some(Reverse(Queued(when, _, ev))) = self.queue.pop() else { break };
+            let Some(Reverse((when, _, slot))) = self.queue.pop() else { break };
+            self.free.push(slot);
+            let Some(ev) = self.slots[slot].take() else { continue };
             self.now = when;
             self.steps += 1;
             if self.steps > 2_000_000 {
