@@ -27,9 +27,14 @@ for_each_node_red!(
     the_peers_promise_carries_the_flows_on,
 );
 
-/// Short enough for tests, long enough for a machine that is busy with others.
+/// Longer than the defaults: a machine that runs many tests at once has many Node-REDs that boot.
 fn settings() -> LauncherSettings {
-    let lease = LeaseSettings { promise: Duration::from_millis(1500), ..LeaseSettings::default() };
+    let lease = LeaseSettings {
+        ttl: Duration::from_millis(2500),
+        stop_lead: Duration::from_millis(800),
+        promise: Duration::from_millis(3000),
+        ..LeaseSettings::default()
+    };
     LauncherSettings { lease, ..LauncherSettings::default() }
 }
 
@@ -104,7 +109,7 @@ fn runs_while_it_is_granted_and_stops_before_the_lease_ends(version: Version) {
     assert_eq!(member.controller.start_flows(3), None);
     assert_eq!(get(port, "/hello").unwrap().body, "a 3");
     // Longer than several leases: it lives on its renewals.
-    for _ in 0..150 {
+    for _ in 0..250 {
         assert_eq!(member.receive(), "a 3");
     }
     let before = member.launcher.node_red_pid();
@@ -176,8 +181,10 @@ fn node_red_stops_itself_when_its_launcher_is_frozen(version: Version) {
     until("Node-RED ends by itself", || (support::group_size(pid) == 0).then_some(()), || "it runs".to_owned());
     member.drained();
     member.launcher.signal(Signal::CONT);
-    let receipt = member.receipt();
-    assert_eq!(receipt.tenure, Some(Epoch(1)));
+    // The link may have been taken for dead meanwhile, and the receipt with it: then the heartbeat tells the same.
+    member.controller.hears_beat("a fresh heartbeat of a standby", |beat| {
+        beat.status.tenure.is_none() && beat.status.max_epoch == Epoch(1) && beat.status.restarts == 1
+    });
     member.standby();
     assert_eq!(member.drained(), 0);
     member.launcher.signal(Signal::TERM);
@@ -245,11 +252,11 @@ fn the_peers_promise_carries_the_flows_on(version: Version) {
     b.controller.be_silent(true);
     // Several leases and promises long: the timer of the flow never ends.
     a.drained();
-    for _ in 0..300 {
+    for _ in 0..400 {
         assert_eq!(a.receive(), "a 2");
     }
     let status = a.launcher.status();
-    assert!(status["status"]["promise_held_left_ms"].is_u64(), "{status}");
+    assert!(status["status"]["promise_held_left_ms"].is_u64(), "{status}\n{}\n{}", a.launcher.log(), b.launcher.log());
     b.controller.be_silent(false);
     let refused =
         until("the standby's link", || b.controller.is_linked().then(|| b.controller.start_flows(3)), String::new);
