@@ -242,3 +242,47 @@ fn an_idle_connection_is_closed_in_order_and_a_busy_one_is_not() {
     busy_member.read_exact(&mut byte).unwrap();
     assert_eq!(&byte, b"y");
 }
+
+/// The shape that quick ways of closing get wrong: a message of any size, and the end right behind it.
+#[test]
+fn short_connections_lose_no_byte_before_their_end() {
+    let server = Server::new(|mut stream| {
+        // Four bytes say how much to answer; the sum of what follows comes first in the answer.
+        let mut size = [0; 4];
+        if stream.read_exact(&mut size).is_err() {
+            return;
+        }
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        let mut answer = rest.iter().map(|&byte| u64::from(byte)).sum::<u64>().to_le_bytes().to_vec();
+        answer.resize(8 + u32::from_le_bytes(size) as usize, 0xa5);
+        stream.write_all(&answer).unwrap();
+    });
+    let rig = Rig::new();
+    rig.to(1, 0, server.addr, Drain::Now);
+    let runs = if cfg!(debug_assertions) { 500 } else { 5000 };
+    std::thread::scope(|scope| {
+        for seed in 1..5 {
+            let rig = &rig;
+            scope.spawn(move || {
+                let mut random = common::Bytes::new(seed);
+                for run in 0..runs {
+                    let sizes = [0, 1, 100, 1448, 65_535, 65_536, 65_537, 300_000];
+                    let (up, down) = (sizes[random.next() as usize % 8], sizes[random.next() as usize % 8]);
+                    let mut request = (down as u32).to_le_bytes().to_vec();
+                    request.resize(4 + up, 3);
+                    let mut client = rig.connect();
+                    client.write_all(&request).unwrap();
+                    client.shutdown(Shutdown::Write).unwrap();
+                    let mut answer = Vec::new();
+                    client.read_to_end(&mut answer).unwrap();
+                    assert_eq!(answer.len(), 8 + down, "run {run} of {seed}: {up} up, {down} down");
+                    assert_eq!(answer[..8], (3 * up as u64).to_le_bytes(), "run {run} of {seed}: {up} up, {down} down");
+                }
+            });
+        }
+    });
+    rig.until_idle();
+    let counters = rig.counters();
+    assert_eq!(counters.closed_for(CloseReason::ClientClosed), 4 * runs, "{counters:#?}");
+}
