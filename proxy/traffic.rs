@@ -342,6 +342,8 @@ fn proxied(listener: &config::Listener) -> Proxied {
 fn limits(spec: &config::Instance) -> Limits {
     Limits {
         max_connections: spec.limits.connections as usize,
+        per_source: spec.limits.per_source.0.unwrap_or(0) as usize,
+        rate: spec.limits.rate.0.unwrap_or(0),
         max_parked: spec.limits.parked as usize,
         park_timeout: spec.timeouts.park,
     }

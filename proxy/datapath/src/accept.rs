@@ -10,6 +10,7 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 /// Most connections accepted from one listener before others get their turn.
 const BATCH: usize = 32;
@@ -111,6 +112,13 @@ impl Worker {
             self.share.release(&self.total);
             return;
         }
+        let rate = local.shared.limits.load().rate;
+        if rate > 0 && !local.shared.rate.enter(rate, Instant::now()) {
+            cells.closed[CloseReason::LimitRate as usize].add(1);
+            local.share.release(&local.shared.connections);
+            self.share.release(&self.total);
+            return;
+        }
         cells.active.add(1);
         let mut conn = Conn::new(place, listener, client);
         conn.last_move = self.now;
@@ -123,6 +131,10 @@ impl Worker {
         }
         let index = self.conns.insert(conn);
         self.serving = Some(index);
-        self.find_place(index);
+        if self.count_source(index) {
+            self.find_place(index);
+        } else {
+            self.end(index, CloseReason::LimitSource, false);
+        }
     }
 }

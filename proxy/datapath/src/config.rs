@@ -57,6 +57,11 @@ pub struct InstanceSpec {
 pub struct Limits {
     /// Most client connections at one time, parked ones included; 0 means no bound of its own.
     pub max_connections: usize,
+    /// Most connections at one time from one client address (the one a trusted PROXY header tells, where there is
+    /// one); 0 means no bound. A change holds for connections that come after it.
+    pub per_source: usize,
+    /// Most new connections in a second; 0 means no bound.
+    pub rate: u32,
     /// Most parked connections at one time.
     pub max_parked: usize,
     /// Longest time a connection may be parked before it is closed.
@@ -65,7 +70,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 0, max_parked: 10_000, park_timeout: Duration::from_secs(30) }
+        Self { max_connections: 0, per_source: 0, rate: 0, max_parked: 10_000, park_timeout: Duration::from_secs(30) }
     }
 }
 

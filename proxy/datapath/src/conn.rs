@@ -6,6 +6,7 @@ use crate::list::{Linked, Links};
 use crate::pipes::{Pipe, Pipes};
 use crate::proxy_protocol::Origin;
 use rustix::event::epoll::EventFlags;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 /// Where a connection stands.
@@ -157,6 +158,8 @@ pub(crate) struct Conn {
     /// The epoch and route version that its connection to the member was opened under.
     pub(crate) epoch: u64,
     pub(crate) version: u64,
+    /// The address under which it is counted, where that is bounded.
+    pub(crate) source: Option<Box<IpAddr>>,
     /// The PROXY header before anything else: awaited, or what it said.
     pub(crate) greeting: Greeting,
     /// What is followed in the bytes, if anything.
@@ -188,6 +191,7 @@ impl Conn {
             first_end: None,
             epoch: 0,
             version: 0,
+            source: None,
             greeting: Greeting::None,
             http: None,
             parked_at: 0,

@@ -35,6 +35,10 @@ pub enum CloseReason {
     LimitTotal,
     /// Over the instance's bound.
     LimitInstance,
+    /// Over the bound of one client address.
+    LimitSource,
+    /// Over the bound of new connections in a second.
+    LimitRate,
     /// The bytes broke the protocol that the listener follows.
     BadProtocol,
     /// A PROXY header was missing, malformed, or not this peer's to send.
@@ -47,7 +51,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in order.
-    pub const ALL: [CloseReason; 18] = [
+    pub const ALL: [CloseReason; 20] = [
         Self::ClientClosed,
         Self::MemberClosed,
         Self::ClientReset,
@@ -62,6 +66,8 @@ impl CloseReason {
         Self::RouteClosed,
         Self::LimitTotal,
         Self::LimitInstance,
+        Self::LimitSource,
+        Self::LimitRate,
         Self::BadProtocol,
         Self::BadProxyHeader,
         Self::Shutdown,
@@ -85,6 +91,8 @@ impl CloseReason {
             Self::RouteClosed => "route_closed",
             Self::LimitTotal => "limit_total",
             Self::LimitInstance => "limit_instance",
+            Self::LimitSource => "limit_source",
+            Self::LimitRate => "limit_rate",
             Self::BadProtocol => "bad_protocol",
             Self::BadProxyHeader => "bad_proxy_header",
             Self::Shutdown => "shutdown",

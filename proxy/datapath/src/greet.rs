@@ -24,10 +24,35 @@ impl Worker {
             Ok(true) => {
                 self.leave_idle(index);
                 self.wheel.cancel(index);
-                self.find_place(index);
+                if self.count_source(index) {
+                    self.find_place(index);
+                } else {
+                    self.end(index, CloseReason::LimitSource, false);
+                }
             }
             Err(reason) => self.end(index, reason, false),
         }
+    }
+
+    /// Counts the connection for its client's address, where that is bounded and known by now. False when it is one
+    /// too many.
+    pub(crate) fn count_source(&mut self, index: Index) -> bool {
+        let Some(conn) = self.conns.get_mut(index) else { return true };
+        let Some(local) = self.locals[conn.instance as usize].as_ref() else { return true };
+        let most = local.shared.limits.load().per_source;
+        if most == 0 {
+            return true;
+        }
+        let told = match &conn.greeting {
+            Greeting::Awaited => return true,
+            Greeting::Came(Some(origin)) => Some(origin.source),
+            Greeting::Came(None) | Greeting::None => None,
+        };
+        let Some(source) = told.or_else(|| peer_of(conn.client.fd.as_ref()?)) else { return true };
+        let ip = source.ip().to_canonical();
+        let room = local.shared.sources.enter(ip, most);
+        conn.source = room.then(|| Box::new(ip));
+        room
     }
 
     /// When the header must be complete, in the worker's milliseconds.

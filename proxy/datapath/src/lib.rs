@@ -52,6 +52,7 @@ mod shared;
 mod signal;
 mod slab;
 mod socket;
+mod source;
 mod wheel;
 mod worker;
 

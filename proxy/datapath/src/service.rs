@@ -146,7 +146,7 @@ impl Worker {
         self.leave_idle(index);
         let Some(conn) = self.conns.get_mut(index) else { return };
         conn.up.discard(&mut self.io.pipes);
-        let (place, listener) = (conn.instance as usize, conn.listener);
+        let (place, listener, source) = (conn.instance as usize, conn.listener, conn.source.take());
         for side in [&mut conn.client, &mut conn.member] {
             match side.fd.take() {
                 Some(fd) if reset => socket::close_with_reset(fd),
@@ -156,6 +156,9 @@ impl Worker {
         self.share.release(&self.total);
         if let Some(local) = self.locals[place].as_mut() {
             local.share.release(&local.shared.connections);
+            if let Some(ip) = source {
+                local.shared.sources.leave(*ip);
+            }
             let cells = &local.shared.cells[self.thread];
             cells.active.sub(1);
             cells.closed[reason as usize].add(1);

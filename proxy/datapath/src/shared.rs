@@ -3,6 +3,7 @@
 use crate::config::{Drain, InstanceId, Limits, Route};
 use crate::counters::{Cells, Counters};
 use crate::quota::Pool;
+use crate::source::{Rate, Sources};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -91,6 +92,8 @@ pub(crate) struct Instance {
     pub(crate) limits: ArcSwap<Limits>,
     pub(crate) connections: Pool,
     pub(crate) parked: AtomicUsize,
+    pub(crate) sources: Sources,
+    pub(crate) rate: Rate,
     /// One per thread.
     pub(crate) cells: Vec<Cells>,
     /// Per thread: a route change waits in its mailbox already.
@@ -108,6 +111,8 @@ impl Instance {
             connections: Pool::new(limits.max_connections, threads),
             limits: ArcSwap::from_pointee(limits),
             parked: AtomicUsize::new(0),
+            sources: Sources::default(),
+            rate: Rate::default(),
             cells: (0..threads).map(|_| Cells::default()).collect(),
             notified: (0..threads).map(|_| AtomicBool::new(false)).collect(),
             cleared: AtomicU64::new(0),

@@ -38,6 +38,32 @@ fn all_instances_together_take_so_many_and_no_more() {
 }
 
 #[test]
+fn one_address_takes_so_many_connections_and_no_more() {
+    let limits = Limits { per_source: 3, ..Limits::default() };
+    let (rig, a) = (Rig::with(Options { limits, ..Options::default() }), Server::named("a"));
+    rig.to(1, 0, a.addr, Drain::Now);
+    let mut clients: Vec<_> = (0..3).map(|_| rig.connect()).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(read_name(client), "a"));
+    assert_closed(&mut rig.connect());
+    assert_eq!(rig.closed_for(CloseReason::LimitSource), 1);
+    clients.pop();
+    rig.until("one left", |c| c.active == 2);
+    assert_eq!(read_name(&mut rig.connect()), "a");
+}
+
+#[test]
+fn so_many_connections_come_in_a_second_and_no_more() {
+    let limits = Limits { rate: 1, ..Limits::default() };
+    let (rig, a) = (Rig::with(Options { limits, ..Options::default() }), Server::named("a"));
+    rig.to(1, 0, a.addr, Drain::Now);
+    assert_eq!(read_name(&mut rig.connect()), "a");
+    // However slow this machine is: of many at once not all can come in.
+    let clients: Vec<_> = (0..100).map(|_| rig.connect()).collect();
+    rig.until("the others are turned away", |c| c.closed_for(CloseReason::LimitRate) > 50);
+    drop(clients);
+}
+
+#[test]
 fn a_taken_address_is_an_error_with_name_and_address() {
     let rig = Rig::new();
     let mut spec = listener_spec(&rig.listener.addr.to_string());

@@ -5,7 +5,7 @@ mod common;
 
 use common::{INSTANCE, Options, PATIENCE, Rig, Server, assert_closed, listener_spec, until};
 use hotspare_datapath::proxy_protocol::{Network, Origin, Version, read, write};
-use hotspare_datapath::{CloseReason, Drain, Listener, Protocol, Proxied, Timeouts};
+use hotspare_datapath::{CloseReason, Drain, Limits, Listener, Protocol, Proxied, Timeouts};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -138,6 +138,22 @@ fn whoever_may_not_speak_for_others_or_says_nothing_is_closed() {
     assert_closed(&mut silent);
     rig.until("the slow ones are out", |c| c.closed_for(CloseReason::BadProxyHeader) == 3);
     assert_eq!(rig.counters().to_member, [0, 0]);
+}
+
+#[test]
+fn clients_behind_one_proxy_are_counted_apart() {
+    let (rig, listener) = proxied(Protocol::Tcp, &["127.0.0.0"], None);
+    rig.data.set_limits(INSTANCE, Limits { per_source: 1, ..Limits::default() }).unwrap();
+    let other = Origin { source: "203.0.113.8:1".parse().unwrap(), ..origin().unwrap() };
+    let clients: Vec<_> = [origin(), Some(other), origin()]
+        .map(|origin| {
+            let mut client = connect(listener);
+            client.write_all(&write(Version::V2, origin)).unwrap();
+            client
+        })
+        .into();
+    rig.until("two wait, one is turned away", |c| c.parked == 2 && c.closed_for(CloseReason::LimitSource) == 1);
+    drop(clients);
 }
 
 #[test]
