@@ -21,7 +21,7 @@ fn never_two_leaders_no_record_lost_and_a_leader_in_the_end() {
     };
     let mut all = Tally::default();
     for seed in seeds.clone() {
-        let mut world = World::new(seed, Plan { trace, ..Plan::default() });
+        let mut world = World::new(seed, Plan::keeping_all_rules(trace));
         if let Err(violation) = world.run(Duration::from_secs(60)) {
             panic!("seed {seed}: {}\nsee it with HOTSPARE_SIM_SEED={seed}", violation.0);
         }

@@ -32,6 +32,17 @@ pub struct Plan {
     pub trace: bool,
 }
 
+impl Plan {
+    /// All rules kept; every step printed if `trace`.
+    pub fn keeping_all_rules(trace: bool) -> Self {
+        Self {
+            #[cfg(feature = "mutants")]
+            broken: None,
+            trace,
+        }
+    }
+}
+
 /// What was found to be wrong.
 #[derive(Debug)]
 pub struct Violation(pub String);
