@@ -1,8 +1,6 @@
 //! Each named fault of the processes, on real Node-REDs: what has to come of it comes, and the witness saw no member
 //! act beside another. Faults of networks are in partition.rs.
 
-#![allow(clippy::unwrap_used)]
-
 use hotspare_test_support::environment::NodeRed;
 use hotspare_test_support::flows::TICK;
 use hotspare_test_support::pair::Setup;

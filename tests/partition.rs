@@ -1,7 +1,5 @@
 //! Each named fault of the network, on real Node-REDs in network namespaces (needs root).
 
-#![allow(clippy::unwrap_used)]
-
 use hotspare_test_support::flows::TICK;
 use hotspare_test_support::pair::Setup;
 use hotspare_test_support::scenario;

@@ -96,6 +96,8 @@ pub struct Verdict {
 
 /// At most this many violations are listed one by one.
 const LISTED: usize = 50;
+/// The longest gaps that are told one by one.
+const GAPS_TOLD: usize = 10;
 
 /// Judges a history of flows that tick once per `period`.
 ///
@@ -243,7 +245,9 @@ impl fmt::Display for Verdict {
             let Tenure { member, epoch, first, last } = tenure;
             writeln!(f, "  {:>9.3} s to {:>9.3} s: {member} under epoch {epoch}", since(*first), since(*last))?;
         }
-        for gap in &self.gaps {
+        let mut longest: Vec<&Gap> = self.gaps.iter().collect();
+        longest.sort_by_key(|gap| std::cmp::Reverse(gap.length));
+        for gap in longest.into_iter().take(GAPS_TOLD) {
             writeln!(f, "  {:>9.3} s: no member acted for {:.3} s", since(gap.from), gap.length.as_secs_f64())?;
         }
         for violation in &self.violations {
