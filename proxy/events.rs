@@ -5,8 +5,9 @@
 //! waited for. It is no journal: nothing is decided from it.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -92,6 +93,8 @@ impl EventLog {
     /// # Errors
     /// What the system said when the file could not be opened. A damaged line is passed over: this is no journal.
     pub fn open(dir: &Path) -> io::Result<(Self, Writer)> {
+        // A file store has made it by now; the stores of several proxies keep nothing here themselves.
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let path = dir.join(FILE);
         let ring = read_back(&path);
         let next_id = ring.back().map_or(1, |e| e.id + 1);

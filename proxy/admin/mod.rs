@@ -29,6 +29,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::DrillFault;
 use crate::drill::Drills;
+use crate::engine::status::InstanceStatus;
 use crate::engine::{Handle, Order, Refusal, Verb};
 use crate::events::EventLog;
 use crate::metrics;
@@ -144,7 +145,9 @@ async fn readyz(admin: &Admin) -> Response<Body> {
     let Some(status) = admin.engine.status().await else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped");
     };
-    let without: Vec<&str> = status.instances.iter().filter(|i| i.active.is_none()).map(|i| i.name.as_str()).collect();
+    // A follower of a group decides on no active, but has its route.
+    let parked = |i: &&InstanceStatus| i.active.is_none() && i.route == "parked";
+    let without: Vec<&str> = status.instances.iter().filter(parked).map(|i| i.name.as_str()).collect();
     // One instance without an active must not take the traffic of all others away from this proxy.
     if !status.instances.is_empty() && without.len() == status.instances.len() {
         return text(StatusCode::SERVICE_UNAVAILABLE, &format!("no instance has an active: {}", without.join(", ")));
