@@ -19,7 +19,7 @@ const BEFORE_MS: u64 = 5_000;
 /// And these after its end.
 const AFTER_MS: u64 = 10_000;
 /// What is seen before a change is decided.
-const SIGNS: [&str; 6] = ["suspected", "cleared", "link", "spare_ready", "spare_not_ready", "out_of_sync"];
+const SIGNS: [&str; 3] = ["suspected", "cleared", "link"];
 /// What comes of a change.
 const OUTCOMES: [&str; 6] = ["plan_ended", "link", "spare_ready", "spare_not_ready", "out_of_sync", "in_sync"];
 /// How many of the things that kept a failover from happening are told.
@@ -90,17 +90,18 @@ fn tell_change(out: &mut impl Write, one: &Value, change: &[Value]) -> io::Resul
 
 /// What was seen of a member, in one line.
 fn observation(seen: &Value) -> String {
+    let flows = text(seen, "flows");
     let heard = number(seen, "heard_ms_ago").map(|ms| format!("heard {} ago", span(ms)));
     let parts = [
         Some(if is(seen, "linked") { "linked" } else { "not linked" }.to_owned()),
         heard,
-        seen["flows"].as_str().map(|flows| format!("flows {flows}")),
+        Some(format!("flows {flows}")).filter(|_| !flows.is_empty()),
         number(seen, "lag_ms").filter(|ms| *ms > 0).map(|ms| format!("event loop {} late", span(ms))),
         number(seen, "lease_left_ms")
             .filter(|ms| *ms > 0)
             .map(|ms| format!("its lease certainly over in {}", span(ms))),
         (!is(seen, "healthy")).then(|| "checks failing".to_owned()),
-        seen["not_ready"].as_str().map(|why| format!("not ready: {why}")),
+        seen["not_ready"].as_str().filter(|_| flows == "stopped").map(|why| format!("not ready: {why}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -110,7 +111,7 @@ fn tell_kept(out: &mut impl Write, events: &[Value]) -> io::Result<()> {
     if kept.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n{BOLD}What kept a failover from happening, lately{BOLD:#}")?;
+    writeln!(out, "\n{BOLD}What kept the next one from happening{BOLD:#}")?;
     for entry in kept {
         writeln!(
             out,
@@ -126,8 +127,10 @@ fn kind(entry: &Value) -> &str {
     text(&entry["event"], "event")
 }
 
-/// The newest events that say why nothing was done.
+/// The newest events since the last change that say why nothing was done.
 fn kept(events: &[Value]) -> Vec<&Value> {
+    let since = events.iter().rposition(|entry| kind(entry) == "active").map_or(0, |index| index + 1);
+    let events = &events[since..];
     let says_why_not = ["stuck", "blind", "frozen", "paused", "refused", "cleared", "stalled", "journal_failing"];
     let mut kept: Vec<&Value> = events.iter().rev().filter(|e| says_why_not.contains(&kind(e))).take(KEPT).collect();
     kept.reverse();

@@ -23,7 +23,7 @@ pub(super) fn write(out: &mut impl Write, one: &Value) -> io::Result<()> {
     line("route", Cell::plain(text(one, "route")));
     line("pause", Cell::new(pause(one), NOTICE));
     line("in sync", in_sync(one));
-    line("last failover", Cell::plain(last_failover(one)));
+    line("last change", Cell::plain(last_failover(one)));
     line("proof", Cell::plain(text(&one["last_failover"], "proof").replace('_', " ")));
     for listener in list(one, "listeners") {
         line("listener", Cell::plain(format!("{} ({})", text(listener, "address"), text(listener, "name"))));
@@ -117,7 +117,8 @@ fn members(out: &mut impl Write, one: &Value) -> io::Result<()> {
         ]);
     }
     table.write(out)?;
-    for member in list(one, "members").iter().filter(|member| !text(member, "why_not").is_empty()) {
+    let spares = list(one, "members").iter().filter(|member| text(member, "role") != "active");
+    for member in spares.filter(|member| !text(member, "why_not").is_empty()) {
         writeln!(out, "{NOTICE}{} is not ready: {}{NOTICE:#}", text(member, "name"), text(member, "why_not"))?;
     }
     Ok(())

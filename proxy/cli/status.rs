@@ -46,7 +46,7 @@ pub(super) fn find<'s>(status: &'s Value, name: &str) -> Result<&'s Value, Failu
 pub(super) fn write(out: &mut impl Write, status: &Value) -> io::Result<()> {
     controller(out, &status["controller"])?;
     let mut table =
-        Table::new(&["INSTANCE", "STATE", "ACTIVE", "EPOCH", "SINCE", "SPARE", "CONNS", "PARKED", "LAST FAILOVER"]);
+        Table::new(&["INSTANCE", "STATE", "ACTIVE", "EPOCH", "SINCE", "SPARE", "CONNS", "PARKED", "LAST CHANGE"]);
     for one in list(status, "instances") {
         table.row(vec![
             Cell::plain(text(one, "name")),
