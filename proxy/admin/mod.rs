@@ -205,7 +205,10 @@ async fn drill(admin: &Admin, instance: &str, by: &str, request: Request<Incomin
         Some("switchover") => DrillFault::Switchover,
         _ => return problem(StatusCode::BAD_REQUEST, "\"fault\" is crash, hang, partition or switchover", &[]),
     };
-    let outcome = admin.drills.run(instance, fault, by).await;
+    // It goes on when whoever asked for it has hung up: the fault is made, and what came of it must be told.
+    let (drills, name, who) = (admin.drills.clone(), instance.to_owned(), by.to_owned());
+    let outcome = tokio::spawn(async move { drills.run(&name, fault, &who).await }).await;
+    let outcome = outcome.unwrap_or(Err(Refusal::Stopping));
     let result = outcome.as_ref().map_or_else(|refusal| format!("refused: {refusal:?}"), |r| r.sentence.clone());
     tracing::info!(target: "audit", instance, "Drill by {by}: {result}");
     match outcome {

@@ -150,6 +150,7 @@ mod tests {
             ("ttl = \"3s\"", "ttl = \"4s\"", Change::Lease),
             ("[instance.lease]", "[instance.timeouts]\npark = \"1s\"\n[instance.lease]", Change::Timeouts),
             ("[instance.lease]", "[instance.limits]\nparked = 1\n[instance.lease]", Change::Limits),
+            ("[instance.lease]", "[instance.drill]\nevery = \"7d\"\n[instance.lease]", Change::Drill),
             ("[instance.lease]", "[instance.failover]\nmax_per_hour = 1\n[instance.lease]", Change::Failover),
         ] {
             assert_eq!(edit(from, to), changed(&[change]), "{from} -> {to}");

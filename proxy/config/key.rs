@@ -82,7 +82,7 @@ impl Kind {
 /// Keys that are read and checked, and that nothing acts on yet. A file with one of them is refused (a limit that
 /// doesn't limit is worse than none), and schema, reference and example leave them out. Whoever builds what a key
 /// is for takes it from this list.
-const NOT_YET: [&str; 3] = ["instance.drill", "instance.limits.per_source", "instance.limits.rate"];
+const NOT_YET: [&str; 2] = ["instance.limits.per_source", "instance.limits.rate"];
 
 /// Whether something acts on this key. `path` may have the names of list entries in it: `instance[line-1].drill`.
 pub(super) fn is_built(path: &str) -> bool {

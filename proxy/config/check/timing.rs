@@ -74,17 +74,16 @@ impl Show for u32 {
 
 fn lease(rules: &mut Rules<'_>, instance: &Instance) {
     let (lease, health) = (&instance.lease, &instance.health);
-    let least =
-        |value| Least { value, words: "four heartbeats and stop_lead", keys: &["lease.heartbeat", "lease.stop_lead"] };
+    let least = |value, words| Least { value, words, keys: &["lease.heartbeat", "lease.stop_lead"] };
     for fault in lease.settings().validate() {
         match fault {
             LeaseFault::TtlTooShort { least: value } => {
                 let why = "lost heartbeats must neither end a lease nor begin to stop its flows";
-                rules.at_least("lease.ttl", lease.ttl, &least(value), why);
+                rules.at_least("lease.ttl", lease.ttl, &least(value, "six heartbeats and stop_lead"), why);
             }
             LeaseFault::PromiseTooShort { least: value } => {
                 let why = "a promise must be asked for again before it ends";
-                rules.at_least("lease.promise", lease.promise, &least(value), why);
+                rules.at_least("lease.promise", lease.promise, &least(value, "four heartbeats and stop_lead"), why);
             }
             // Bounds of single keys: `file` has the same or narrower ones.
             fault => rules.report.problem(&format!("{}.lease", rules.at), fault.to_string(), "another", None),

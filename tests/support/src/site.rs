@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::address::LoopbackBlock;
 use crate::environment;
+use crate::http;
 use crate::process::Process;
 use crate::wait::wait_until;
 
@@ -144,6 +145,14 @@ impl Site {
     pub fn active(&self) -> String {
         let status = self.json(&["status", "line-1", "--json"]).expect("a status");
         status["active"].as_str().unwrap_or("none").to_owned()
+    }
+
+    /// The page of metrics.
+    ///
+    /// # Panics
+    /// If it can't be had.
+    pub fn metrics(&self) -> String {
+        http::get(self.proxy(9480), "/metrics").token(READ).send().expect("the metrics").body
     }
 
     /// What a client of the proxy gets that says `hello` and reads to the end.
