@@ -3,6 +3,8 @@
 //! For editors, which complete and check with it. It says what a single value may be; what values mean
 //! together only `check` can say.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::file::File;
@@ -15,7 +17,20 @@ pub fn schema() -> String {
     let mut root = table(&File::section().built(""));
     root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     root["title"] = json!("hotspare's configuration");
-    format!("{root:#}\n")
+    format!("{:#}\n", sorted(root))
+}
+
+/// With the keys of all objects in order, whatever map serde_json was built with.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields: BTreeMap<String, Value> =
+                fields.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            Value::Object(fields.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        plain => plain,
+    }
 }
 
 fn table(section: &Section) -> Value {
