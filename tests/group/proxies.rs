@@ -1,0 +1,272 @@
+//! Several proxies in front of one pair, with a real etcd between them: each on a host of its own that can be cut.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hotspare_test_support::client::{Who, who};
+use hotspare_test_support::environment::{NodeRed, hotspare};
+use hotspare_test_support::fault;
+use hotspare_test_support::flows::{Flows, TICK};
+use hotspare_test_support::http;
+use hotspare_test_support::lab::Lab;
+use hotspare_test_support::node_red;
+use hotspare_test_support::process::Process;
+use hotspare_test_support::wait::wait_until;
+use hotspare_test_support::witness::{Sink, judge, record::now};
+use serde_json::Value;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PROXIES: [&str; 2] = ["p1", "p2"];
+const MEMBERS: [&str; 2] = ["a", "b"];
+const STORE: &str = "store";
+const TOKEN_ADMIN: &str = "the-admin-token-of-this-test";
+/// How long a leader leads after its last renewal, in these tests.
+pub(crate) const LEAD_FOR: Duration = Duration::from_secs(2);
+
+pub(crate) struct Group {
+    // Dropped from top to bottom: processes first, then networks and folders.
+    proxies: Vec<Process>,
+    launchers: Vec<Process>,
+    etcd: Vec<Process>,
+    sink: Sink,
+    pub(crate) lab: Lab,
+    folder: tempfile::TempDir,
+}
+
+impl Group {
+    /// Starts everything, and waits until one proxy leads, one member serves and the other is ready.
+    pub(crate) fn start() -> Self {
+        let lab = Lab::new(&["a", "b", "p1", "p2", STORE]);
+        let sink = Sink::start(lab.test_ip());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut group = Self { proxies: Vec::new(), launchers: Vec::new(), etcd: Vec::new(), sink, lab, folder };
+        group.start_store();
+        for name in MEMBERS {
+            fs::create_dir_all(group.path(name)).expect("a folder for a member");
+            group.write_secret(&format!("{name}/token"), &format!("token-of-member-{name}"));
+        }
+        group.write_secret("admin.token", TOKEN_ADMIN);
+        for name in MEMBERS {
+            group.start_launcher(name);
+        }
+        for name in PROXIES {
+            fs::write(group.path(&format!("{name}.toml")), group.config(name)).expect("write a configuration");
+            let process = group.proxy_process(name);
+            group.proxies.push(process);
+        }
+        group.wait_until_steady();
+        group
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write_secret(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::write(&path, text).expect("write a secret");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("change the mode of a file just written");
+    }
+
+    /// Starts the three nodes of etcd, with what they have on disk.
+    pub(crate) fn start_store(&mut self) {
+        let ip = self.lab.ip(STORE);
+        let url = |port: usize| format!("http://{ip}:{port}");
+        let cluster: Vec<String> = (0..3).map(|n| format!("n{n}={}", url(2480 + n))).collect();
+        for n in 0..3 {
+            let mut command = self.lab.command(STORE, "etcd");
+            command.args([format!("--name=n{n}"), format!("--data-dir={}", self.path(&format!("etcd-{n}")).display())]);
+            for (option, value) in [
+                ("listen-client-urls", url(2380 + n)),
+                ("advertise-client-urls", url(2380 + n)),
+                ("listen-peer-urls", url(2480 + n)),
+                ("initial-advertise-peer-urls", url(2480 + n)),
+                ("initial-cluster", cluster.join(",")),
+            ] {
+                command.arg(format!("--{option}={value}"));
+            }
+            self.etcd.push(Process::start(&format!("etcd {n}"), command));
+        }
+    }
+
+    /// `kill -9` of all of etcd.
+    pub(crate) fn kill_store(&mut self) {
+        self.etcd.drain(..).for_each(|mut node| node.kill());
+    }
+
+    /// `kill -9` of one node of etcd.
+    pub(crate) fn kill_store_node(&mut self, node: usize) {
+        self.etcd[node].kill();
+    }
+
+    fn start_launcher(&mut self, name: &str) {
+        let user_dir = self.path(&format!("{name}/node-red"));
+        let flows = Flows::new().hang().exit().tick_udp(self.sink.udp);
+        node_red::write_user_dir(&user_dir, SocketAddr::from(([0, 0, 0, 0], 1880)), &flows);
+        let mut command = self.lab.command(name, &hotspare().display().to_string());
+        command.args(["launcher", "--instance", "line-1", "--name", name]);
+        for proxy in PROXIES {
+            command.args(["--controller", &format!("ws://{}:9481", self.lab.ip(proxy))]);
+        }
+        command.arg("--token-file").arg(self.path(&format!("{name}/token")));
+        command.arg("--state-dir").arg(self.path(&format!("{name}/state")));
+        command.args(["--admin", "0.0.0.0:2880", "--"]).args(node_red::command(NodeRed::V4, &user_dir));
+        self.launchers.push(Process::start(&format!("launcher {name}"), command));
+    }
+
+    fn config(&self, name: &str) -> String {
+        let path = |name: &str| self.path(name).display().to_string();
+        let store = self.lab.ip(STORE);
+        let mut text = format!(
+            "[proxy]\nname = \"{name}\"\ndrain = \"2s\"\n\
+             [admin]\nlisten = \"0.0.0.0:9480\"\n\
+             [[admin.token]]\nname = \"test\"\nrole = \"admin\"\ntoken_file = \"{token}\"\n\
+             [links]\nlisten = \"0.0.0.0:9481\"\n\
+             [store]\ndir = \"{dir}\"\nkind = \"etcd\"\nlead_for = \"{lead}ms\"\nrenew = \"250ms\"\n\
+             request_timeout = \"500ms\"\n\
+             [store.etcd]\nendpoints = [\"http://{store}:2380\", \"http://{store}:2381\", \"http://{store}:2382\"]\n\
+             [[instance]]\nname = \"line-1\"\nlisten = \"0.0.0.0:1880\"\n",
+            token = path("admin.token"),
+            dir = path(&format!("{name}.store")),
+            lead = LEAD_FOR.as_millis(),
+        );
+        for name in MEMBERS {
+            let (ip, token) = (self.lab.ip(name), path(&format!("{name}/token")));
+            let _ = write!(
+                text,
+                "[[instance.member]]\nname = \"{name}\"\naddress = \"{ip}:1880\"\n\
+                 launcher = {{ kind = \"hotspare\", url = \"http://{ip}:2880\", token_file = \"{token}\" }}\n"
+            );
+        }
+        text + "[instance.failover]\nhold_down = \"0s\"\nmax_per_hour = 1000\n"
+    }
+
+    fn proxy_process(&self, name: &str) -> Process {
+        let mut command = self.lab.command(name, &hotspare().display().to_string());
+        command.arg("run").arg("--config").arg(self.path(&format!("{name}.toml"))).env("RUST_BACKTRACE", "1");
+        Process::start(name, command)
+    }
+
+    /// The process of a proxy.
+    pub(crate) fn proxy(&mut self, name: &str) -> &mut Process {
+        let index = PROXIES.iter().position(|proxy| *proxy == name).expect("a proxy's name");
+        &mut self.proxies[index]
+    }
+
+    /// Starts a proxy that has ended.
+    pub(crate) fn restart_proxy(&mut self, name: &str) {
+        *self.proxy(name) = self.proxy_process(name);
+    }
+
+    /// The launcher of a member.
+    pub(crate) fn launcher(&self, member: &str) -> &Process {
+        &self.launchers[MEMBERS.iter().position(|name| *name == member).expect("a member's name")]
+    }
+
+    /// Kills the Node-RED of a member.
+    pub(crate) fn kill_node_red(&self, member: &str) {
+        let launcher = self.launcher(member).pid();
+        fault::kill(wait_until(PATIENCE, "a Node-RED", || fault::node_red_below(launcher).ok_or("no process")));
+    }
+
+    /// What a proxy says of itself.
+    pub(crate) fn status(&self, proxy: &str) -> Result<Value, String> {
+        let at = SocketAddr::new(self.lab.control_ip(proxy), 9480);
+        let request = http::get(at, "/status").token(TOKEN_ADMIN).within(Duration::from_secs(2));
+        let answer = request.send().map_err(|error| error.to_string())?;
+        if answer.status == 200 { Ok(answer.json()) } else { Err(format!("{}: {}", answer.status, answer.body)) }
+    }
+
+    fn leads(&self, proxy: &str) -> Result<bool, String> {
+        Ok(self.status(proxy)?["controller"]["leader"] == true)
+    }
+
+    /// The proxy that leads; it must be one.
+    pub(crate) fn leader(&self) -> &'static str {
+        wait_until(PATIENCE, "one proxy leads", || {
+            let leads: Vec<_> = PROXIES.into_iter().filter(|proxy| self.leads(proxy) == Ok(true)).collect();
+            match leads[..] {
+                [one] => Ok(one),
+                _ => Err(PROXIES.map(|proxy| self.status(proxy).map(|status| status["controller"].to_string()))),
+            }
+        })
+    }
+
+    /// Waits until this proxy leads, and the other does not if it can be asked.
+    pub(crate) fn wait_for_leader(&self, proxy: &str) {
+        wait_until(PATIENCE, &format!("{proxy} leads alone"), || match self.leads(proxy) {
+            Ok(true) if self.leads(other(proxy)) != Ok(true) => Ok(()),
+            seen => Err(seen),
+        });
+    }
+
+    /// Waits until this proxy says that it does not lead.
+    pub(crate) fn wait_until_follows(&self, proxy: &str) {
+        wait_until(PATIENCE, &format!("{proxy} follows"), || match self.leads(proxy) {
+            Ok(false) => Ok(()),
+            seen => Err(seen),
+        });
+    }
+
+    /// Waits until this proxy says of its store that it answers, or doesn't.
+    pub(crate) fn wait_for_store(&self, proxy: &str, up: bool) {
+        wait_until(PATIENCE, &format!("{proxy} says that its store is up: {up}"), || {
+            let status = self.status(proxy)?;
+            if status["controller"]["store_ok"] == up { Ok(()) } else { Err(status["controller"].to_string()) }
+        });
+    }
+
+    /// Who serves a client of this proxy.
+    pub(crate) fn who(&self, proxy: &str) -> Result<Who, String> {
+        who(self.front(proxy), Duration::from_secs(10))
+    }
+
+    /// Where clients of a proxy connect.
+    pub(crate) fn front(&self, proxy: &str) -> SocketAddr {
+        SocketAddr::new(self.lab.control_ip(proxy), 1880)
+    }
+
+    /// Waits until the leader knows an active and a ready spare, and both proxies lead clients to that active.
+    pub(crate) fn wait_until_steady(&self) -> Who {
+        wait_until(PATIENCE, "one member active for both proxies, the other ready", || {
+            let leader = self.leader();
+            let status = self.status(leader)?["instances"][0].clone();
+            let ready = status["members"].as_array().is_some_and(|all| all.iter().all(|m| m["ready"] == true));
+            let served = (self.who(PROXIES[0])?, self.who(PROXIES[1])?);
+            let agree = served.0 == served.1 && status["active"] == served.0.member.as_str();
+            if status["state"] == "active" && ready && agree { Ok(served.0) } else { Err(format!("{status} {served:?}")) }
+        })
+    }
+
+    /// Waits until a member of a later epoch serves clients of this proxy.
+    pub(crate) fn wait_for_takeover(&self, proxy: &str, before: &Who) -> Who {
+        wait_until(PATIENCE, &format!("someone after {before:?} serves through {proxy}"), || match self.who(proxy) {
+            Ok(now) if now.epoch > before.epoch => Ok(now),
+            seen => Err(format!("{seen:?}; {:?}", self.status(proxy).map(|status| status.to_string()))),
+        })
+    }
+
+    /// Waits until the flows of this member act again under this very epoch.
+    pub(crate) fn flows_go_on(&self, active: &Who) {
+        let from = now();
+        wait_until(PATIENCE, &format!("flows of {active:?} go on"), || match self.sink.last_act(&active.member) {
+            Some(act) if act.at > from && act.epoch == active.epoch => Ok(()),
+            seen => Err(seen),
+        });
+    }
+
+    /// The witness's verdict: flows never ran twice; and the longest time in which nothing acted at all.
+    pub(crate) fn assert_never_twice(&self) -> Duration {
+        let verdict = judge(&self.sink.history(), TICK);
+        verdict.assert_clean();
+        verdict.longest_gap()
+    }
+}
+
+pub(crate) fn other(proxy: &str) -> &'static str {
+    if proxy == PROXIES[0] { PROXIES[1] } else { PROXIES[0] }
+}
