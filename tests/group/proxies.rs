@@ -235,10 +235,15 @@ impl Group {
         wait_until(PATIENCE, "one member active for both proxies, the other ready", || {
             let leader = self.leader();
             let status = self.status(leader)?["instances"][0].clone();
-            let ready = status["members"].as_array().is_some_and(|all| all.iter().all(|m| m["ready"] == true));
+            let ready = |m: &Value| m["ready"] == true || m["name"] == status["active"];
+            let ready = status["members"].as_array().is_some_and(|all| all.iter().all(ready));
             let served = (self.who(PROXIES[0])?, self.who(PROXIES[1])?);
             let agree = served.0 == served.1 && status["active"] == served.0.member.as_str();
-            if status["state"] == "active" && ready && agree { Ok(served.0) } else { Err(format!("{status} {served:?}")) }
+            if status["state"] == "active" && ready && agree {
+                Ok(served.0)
+            } else {
+                Err(format!("{status} {served:?}"))
+            }
         })
     }
 
