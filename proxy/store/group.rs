@@ -11,7 +11,7 @@ use hotspare_group::backend::{Backend, Etcd, EtcdConfig, Kubernetes};
 use hotspare_group::{Document, Event, Group, GroupConfig};
 use tokio::sync::mpsc;
 
-use super::{Kept, Store, Write, journal};
+use super::{Kept, Store, Write};
 use crate::config::{self, Config, StoreKind};
 use crate::engine::{Handle, Input};
 
@@ -32,14 +32,11 @@ pub struct GroupStore {
 
 impl GroupStore {
     /// Joins the group that `config` names; leadership and answers go to `engine`. Nothing needs to be reachable yet.
-    /// Makes the folder of this proxy's own files (mode 0700) if it is missing.
     ///
     /// # Errors
     /// In words: why the store cannot even be looked for.
     pub async fn join(config: &Config, engine: Handle) -> Result<Self, String> {
         let me = &config.name;
-        let dir = &config.store.dir;
-        journal::make_private_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         let connect_timeout = CONNECT_TIMEOUT.min(config.store.request_timeout);
         match &config.store.kind {
             StoreKind::Etcd { endpoints, prefix, user } => {

@@ -153,7 +153,7 @@ impl<T: Serialize + DeserializeOwned + Clone> Journal<T> {
     }
 }
 
-pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
+fn make_private_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
