@@ -84,7 +84,9 @@ impl Decider {
                 m.status.as_ref().is_some_and(|s| s.tenure == Some(epoch) && s.flows == FlowState::Stopping)
             }
             Fencing::Confirmed(_) => {
-                matches!(m.probed, Some(FlowState::Stopped | FlowState::Down)) && self.may_replace(member)
+                // A look that began before the start may still say "stopped".
+                let settled = self.now >= m.grace_until;
+                settled && matches!(m.probed, Some(FlowState::Stopped | FlowState::Down)) && self.may_replace(member)
             }
             Fencing::Plain => false,
         }

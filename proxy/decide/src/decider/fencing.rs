@@ -60,8 +60,19 @@ impl Decider {
             self.durable.want.tenures.retain(|t| t.member != member || t.epoch != track.epoch);
             if track.ordered {
                 self.last_proof = Some(by);
+                if matches!(by, Proof::StopConfirmed { .. } | Proof::ExitReceipt) {
+                    self.stopped_looks(member);
+                }
                 self.event(EventKind::Fenced { member, tenure: track.epoch, by });
             }
+        }
+    }
+
+    /// Kinds without a lease: what a check saw before this moment is void, and may still come in for a while.
+    fn stopped_looks(&mut self, member: Member) {
+        if matches!(self.settings.fencing[member], Fencing::Confirmed(_)) {
+            self.members[member].probed = Some(FlowState::Stopped);
+            self.restart_health_grace(member);
         }
     }
 

@@ -79,7 +79,8 @@ impl Decider {
         let settled = matches!(self.state, State::Active { .. } | State::Draining { .. });
         let confirmed = matches!(self.settings.fencing[member], Fencing::Confirmed(_));
         let active = self.current().is_some_and(|(m, _)| m == member);
-        if confirmed && settled && !active && flows == Some(FlowState::Running) {
+        let fresh = self.now >= self.members[member].grace_until;
+        if confirmed && settled && fresh && !active && flows == Some(FlowState::Running) {
             self.repel_intruder(member, None);
         }
     }

@@ -4,7 +4,7 @@ use super::{Decider, State};
 use crate::event::{EventKind, Proof};
 use crate::ids::{Epoch, LinkId, Member};
 use crate::lease::grantor_end;
-use crate::message::{Down, ExitReceipt, FlowState, Heartbeat, Up};
+use crate::message::{Down, ExitReceipt, FlowState, Heartbeat, NotReady, Up};
 use crate::rules::Rule;
 use crate::settings::Fencing;
 use crate::time::{Time, ms};
@@ -68,6 +68,10 @@ impl Decider {
         let epoch = if checked { receipt.epoch } else { Epoch(u64::MAX) };
         let over = self.current().is_some_and(|(m, e)| m == member && e <= epoch);
         self.prove(member, epoch, Proof::ExitReceipt);
+        // What the last heartbeat said of that process is over too.
+        if let Some(status) = self.members[member].status.as_mut().filter(|s| s.tenure.is_some_and(|t| t <= epoch)) {
+            (status.flows, status.tenure, status.not_ready) = (FlowState::Down, None, Some(NotReady::Down));
+        }
         if over {
             self.last_exit = Some(receipt.cause);
         }

@@ -172,6 +172,9 @@ impl Decider {
         self.active = Some((member, epoch));
         self.active_since = self.now;
         self.members[member].start_failures = 0;
+        if matches!(self.settings.fencing[member], Fencing::Confirmed(_)) {
+            self.members[member].probed = Some(FlowState::Running);
+        }
         self.restart_health_grace(member);
         self.members[member.other()].said_ready = None;
         let why = replacing.as_ref().map(|r| r.why.clone());

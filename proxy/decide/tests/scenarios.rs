@@ -1,0 +1,398 @@
+//! The story of an instance, told one situation at a time: what the controller orders, and in which order.
+//! (That it holds in every situation is for `simulation.rs` and `invariants.rs` to show.)
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use hotspare_decide::message::{Down, ExitCause, ExitReceipt, FenceHow, FlowState, Heartbeat, MemberStatus, Up};
+use hotspare_decide::{
+    Cause, ConnectTrouble, Decider, Effect, Epoch, EventKind, Fencing, Input, LinkId, Member, OnUnreachable, OpId,
+    Operator, ParkReason, PerMember, ProbeOutcome, Proof, Record, Route, Settings, StateName, Time,
+};
+use std::time::Duration;
+
+/// A decider and two members that do as they are told, unless a test says otherwise.
+struct Pair {
+    decider: Decider,
+    settings: Settings,
+    now: u64,
+    disk: Option<Record>,
+    status: [MemberStatus; 2],
+    /// Heard or not.
+    heard: [bool; 2],
+    /// Orders are carried out at once.
+    obeys: [bool; 2],
+    /// A start fails.
+    fails: [bool; 2],
+    seq: u64,
+    link: LinkId,
+    /// Everything that was ordered, without grants and acks.
+    orders: Vec<(Member, Down)>,
+    events: Vec<EventKind>,
+    answers: Vec<(u64, Result<String, Vec<String>>)>,
+}
+
+const WALL: u64 = 1_800_000_000_000;
+
+impl Pair {
+    fn new(settings: Settings) -> Self {
+        let mut pair = Pair {
+            decider: Decider::new(at(0), WALL, "line-1".into(), settings.clone(), None),
+            settings,
+            now: 0,
+            disk: None,
+            status: [(); 2].map(|()| MemberStatus { flows: FlowState::Stopped, ..MemberStatus::default() }),
+            heard: [true; 2],
+            obeys: [true; 2],
+            fails: [false; 2],
+            seq: 0,
+            link: LinkId(1),
+            orders: Vec::new(),
+            events: Vec::new(),
+            answers: Vec::new(),
+        };
+        pair.connect();
+        pair
+    }
+
+    /// Up to the moment where A is active and B could take over.
+    fn serving(settings: Settings) -> Self {
+        let mut pair = Pair::new(settings);
+        pair.run(5_000);
+        assert_eq!(pair.decider.active(), Some((Member::A, Epoch(1))), "{:?}", pair.decider.view(at(pair.now)));
+        pair.orders.clear();
+        pair.events.clear();
+        pair
+    }
+
+    fn connect(&mut self) {
+        for member in Member::BOTH {
+            self.tell(Input::LinkUp { member, link: LinkId(1 + self.now), session: 1 });
+        }
+        self.link = LinkId(1 + self.now);
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.decider.handle(at(self.now), input);
+        self.obey();
+    }
+
+    /// Time passes, heartbeats come.
+    fn run(&mut self, ms: u64) {
+        let until = self.now + ms;
+        while self.now < until {
+            self.now += 10;
+            self.decider.handle_timeout(at(self.now));
+            self.obey();
+            if self.now.is_multiple_of(100) {
+                self.beat();
+            }
+        }
+    }
+
+    fn beat(&mut self) {
+        let heard = self.heard;
+        for member in Member::BOTH.into_iter().filter(|m| heard[m.index()]) {
+            self.seq += 1;
+            let status = self.status[member.index()].clone();
+            self.up(member, Up::Heartbeat(Heartbeat { seq: self.seq, echo: None, status }));
+            for check in 0..self.settings.health.checks {
+                self.tell(Input::Probe { member, check, outcome: ProbeOutcome::Pass, flows: None });
+            }
+        }
+    }
+
+    fn up(&mut self, member: Member, msg: Up) {
+        self.tell(Input::Up { member, link: self.link, msg });
+    }
+
+    fn obey(&mut self) {
+        while let Some(effect) = self.decider.poll_effect() {
+            match effect {
+                Effect::Persist { id, record } => {
+                    self.disk = Some(record);
+                    self.decider.handle(at(self.now), Input::Persisted { id });
+                }
+                Effect::Send { member, msg, .. } => self.ordered(member, msg),
+                Effect::Event(event) => self.events.push(event.kind),
+                Effect::Answer { request, result } => self.answers.push((request, result)),
+                Effect::Route { .. } | Effect::Probe { .. } => {}
+            }
+        }
+    }
+
+    fn ordered(&mut self, member: Member, msg: Down) {
+        if matches!(msg, Down::Grant { .. } | Down::Ack { .. }) {
+            return;
+        }
+        self.orders.push((member, msg.clone()));
+        if !self.obeys[member.index()] {
+            return;
+        }
+        let (fails, link) = (self.fails[member.index()], self.link);
+        let status = &mut self.status[member.index()];
+        let msg = match msg {
+            Down::Start { op, epoch, .. } if fails => {
+                let kind = hotspare_decide::message::StartFailureKind::MissingTypes;
+                let failure = Some(hotspare_decide::message::StartFailure { kind, text: "types missing".into() });
+                Up::Started { op, epoch, failure }
+            }
+            Down::Start { op, epoch, .. } => {
+                (status.flows, status.tenure, status.max_epoch) = (FlowState::Running, Some(epoch), epoch);
+                status.not_ready = Some(hotspare_decide::message::NotReady::Busy);
+                Up::Started { op, epoch, failure: None }
+            }
+            Down::Fence { op, epoch, .. } => {
+                (status.flows, status.tenure, status.not_ready) = (FlowState::Stopped, None, None);
+                status.max_epoch = status.max_epoch.max(epoch);
+                Up::Fenced { op, epoch, how: FenceHow::FlowsStopped }
+            }
+            Down::Restart { op } => Up::Restarted { op, failure: None },
+            _ => return,
+        };
+        self.decider.handle(at(self.now), Input::Up { member, link, msg });
+    }
+
+    /// The process of a member ends and its launcher says so.
+    fn dies(&mut self, member: Member) {
+        let status = &mut self.status[member.index()];
+        let receipt = ExitReceipt {
+            epoch: status.max_epoch,
+            tenure: status.tenure,
+            cause: ExitCause::Crash { code: None, signal: Some(9) },
+        };
+        (status.flows, status.tenure) = (FlowState::Down, None);
+        status.not_ready = Some(hotspare_decide::message::NotReady::Down);
+        self.up(member, Up::Exited(receipt));
+    }
+
+    fn switchover(&mut self) {
+        self.tell(Input::Operator { request: 7, command: Operator::Switchover { to: None, reason: String::new() } });
+    }
+
+    fn proofs(&self) -> Vec<Proof> {
+        self.events.iter().filter_map(|e| if let EventKind::Fenced { by, .. } = e { Some(*by) } else { None }).collect()
+    }
+
+    fn causes(&self) -> Vec<Cause> {
+        let why = |e: &EventKind| if let EventKind::FailoverBegan { why, .. } = e { Some(why.clone()) } else { None };
+        self.events.iter().filter_map(why).collect()
+    }
+
+    /// The controller is killed and started again; the launchers connect anew.
+    fn restart_controller(&mut self) {
+        self.decider = Decider::new(at(self.now), WALL, "line-1".into(), self.settings.clone(), self.disk.clone());
+        self.obey();
+    }
+}
+
+fn at(ms: u64) -> Time {
+    Time::from_nanos(ms * 1_000_000)
+}
+
+fn quick() -> Settings {
+    let mut settings = Settings::default();
+    settings.deadlines.drain = Duration::from_millis(200);
+    settings
+}
+
+#[test]
+fn a_crash_starts_the_spare_in_the_same_breath() {
+    let mut pair = Pair::serving(quick());
+    let before = pair.now;
+    pair.dies(Member::A);
+    assert_eq!(pair.now, before, "no time may pass");
+    assert!(matches!(pair.orders[..], [(Member::B, Down::Start { epoch: Epoch(2), .. })]), "{:?}", pair.orders);
+    assert_eq!(pair.decider.route(), Route::To { member: Member::B, epoch: Epoch(2) });
+    assert_eq!(pair.proofs(), [Proof::ExitReceipt]);
+}
+
+#[test]
+fn silence_is_waited_out_and_not_a_moment_longer() {
+    let mut pair = Pair::serving(quick());
+    pair.heard[0] = false;
+    let end = pair.decider.lease_end(Member::A);
+    while pair.orders.is_empty() {
+        assert!(at(pair.now) < end + Duration::from_millis(50), "no failover");
+        pair.run(10);
+        assert!(pair.orders.is_empty() || at(pair.now) >= end, "started before the lease had certainly ended");
+    }
+    assert!(matches!(pair.orders[..], [(Member::B, Down::Start { .. })]), "{:?}", pair.orders);
+    assert_eq!(pair.causes(), [Cause::LeaseExpired]);
+    assert_eq!(pair.proofs(), [Proof::LeaseExpired]);
+}
+
+#[test]
+fn a_restarted_controller_adopts_and_orders_nothing() {
+    let mut pair = Pair::serving(quick());
+    pair.restart_controller();
+    assert_eq!(pair.decider.state(), StateName::Recovering);
+    pair.connect();
+    pair.run(5_000);
+    assert_eq!(pair.decider.active(), Some((Member::A, Epoch(1))));
+    let to_the_active = pair.orders.iter().filter(|(m, _)| *m == Member::A).count();
+    assert_eq!(to_the_active, 0, "{:?}", pair.orders);
+    assert!(pair.events.contains(&EventKind::Adopted { member: Member::A, epoch: Epoch(1) }));
+}
+
+#[test]
+fn a_switchover_parks_stops_starts_and_routes() {
+    let mut pair = Pair::serving(quick());
+    pair.switchover();
+    assert_eq!(pair.decider.route(), Route::Park { reason: ParkReason::Switchover });
+    pair.run(400);
+    let expected = matches!(
+        pair.orders[..],
+        [(Member::A, Down::Fence { epoch: Epoch(1), .. }), (Member::B, Down::Start { epoch: Epoch(2), .. })]
+    );
+    assert!(expected, "{:?}", pair.orders);
+    assert_eq!(pair.decider.route(), Route::To { member: Member::B, epoch: Epoch(2) });
+    assert!(matches!(pair.answers[..], [(7, Ok(_))]), "{:?}", pair.answers);
+    assert_eq!(pair.decider.view(at(pair.now)).failovers_last_hour, 0, "a planned change is no failover");
+}
+
+#[test]
+fn a_switchover_whose_start_fails_goes_back() {
+    let mut pair = Pair::serving(quick());
+    pair.fails[1] = true;
+    pair.switchover();
+    pair.run(1_000);
+    let (active, epoch) = pair.decider.active().unwrap();
+    assert_eq!(active, Member::A);
+    assert!(epoch > Epoch(2), "the way back has an epoch of its own: {epoch}");
+    assert!(matches!(&pair.answers[..], [(7, Err(why))] if why[0].contains("types missing")), "{:?}", pair.answers);
+}
+
+#[test]
+fn a_controller_killed_in_the_middle_of_a_switchover_goes_on() {
+    let mut pair = Pair::serving(quick());
+    // B doesn't answer any more when the start is ordered; then the controller dies.
+    pair.obeys[1] = false;
+    pair.switchover();
+    pair.run(400);
+    assert_eq!(pair.decider.state(), StateName::Starting);
+    pair.restart_controller();
+    pair.obeys[1] = true;
+    pair.connect();
+    pair.run(8_000);
+    assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::B), "{:?}", pair.decider.view(at(pair.now)));
+}
+
+#[test]
+fn a_rolling_restart_takes_the_spare_first() {
+    let mut pair = Pair::serving(quick());
+    pair.tell(Input::Operator { request: 8, command: Operator::Restart { reason: String::new() } });
+    pair.run(2_000);
+    let order: Vec<_> = pair.orders.iter().map(|(m, d)| (*m, std::mem::discriminant(d))).collect();
+    let restart = std::mem::discriminant(&Down::Restart { op: OpId(0) });
+    let fence = std::mem::discriminant(&Down::Fence { op: OpId(0), epoch: Epoch(0), grace_ms: 0 });
+    let start = std::mem::discriminant(&Down::Start { op: OpId(0), epoch: Epoch(0), seq: 0, ttl_ms: 0 });
+    assert_eq!(
+        order,
+        [(Member::B, restart), (Member::A, fence), (Member::B, start), (Member::A, restart)],
+        "{:?}",
+        pair.orders
+    );
+    assert!(matches!(pair.answers[..], [(8, Ok(_))]), "{:?}", pair.answers);
+}
+
+#[test]
+fn both_silent_at_once_changes_nothing() {
+    let mut pair = Pair::serving(quick());
+    pair.heard = [false; 2];
+    pair.run(10_000);
+    assert!(pair.orders.is_empty(), "{:?}", pair.orders);
+    assert_eq!(pair.decider.route(), Route::To { member: Member::A, epoch: Epoch(1) });
+    assert!(pair.decider.view(at(pair.now)).blind);
+}
+
+#[test]
+fn a_refused_client_parks_and_asks_and_the_look_decides() {
+    let mut settings = quick();
+    settings.health.checks = 1;
+    let mut pair = Pair::serving(settings);
+    let (member, check) = (Member::A, 0);
+    let trouble = Input::Trouble { member, epoch: Epoch(1), trouble: ConnectTrouble::Refused };
+    pair.tell(trouble.clone());
+    assert_eq!(pair.decider.route(), Route::Park { reason: ParkReason::Suspect });
+    pair.tell(Input::Probe { member, check, outcome: ProbeOutcome::Pass, flows: None });
+    assert_eq!(pair.decider.route(), Route::To { member, epoch: Epoch(1) }, "the look found it well");
+    assert!(pair.orders.is_empty());
+
+    pair.run(3_000);
+    pair.obeys[0] = false;
+    pair.tell(trouble);
+    pair.tell(Input::Probe { member, check, outcome: ProbeOutcome::Fail { reason: "refused".into() }, flows: None });
+    assert!(matches!(pair.orders[..], [(Member::A, Down::Fence { .. })]), "fenced first: {:?}", pair.orders);
+}
+
+#[test]
+fn too_many_failovers_freeze() {
+    let mut settings = quick();
+    settings.damping.max_per_hour = 2;
+    let mut pair = Pair::serving(settings);
+    for member in [Member::A, Member::B] {
+        pair.dies(member);
+        pair.run(4_000);
+        (pair.status[member.index()].flows, pair.status[member.index()].not_ready) = (FlowState::Stopped, None);
+        pair.run(4_000);
+    }
+    let active = pair.decider.active().unwrap().0;
+    pair.dies(active);
+    pair.run(4_000);
+    assert!(pair.decider.view(at(pair.now)).frozen);
+    assert_eq!(pair.decider.active(), None, "no third failover by itself");
+    pair.tell(Input::Operator { request: 9, command: Operator::Unfreeze });
+    pair.run(500);
+    assert_eq!(pair.decider.active().map(|(m, _)| m), Some(active.other()));
+}
+
+#[test]
+fn a_pause_ends_by_itself() {
+    let mut pair = Pair::serving(quick());
+    let command = Operator::Pause { duration: Duration::from_secs(5), reason: "maintenance".into() };
+    pair.tell(Input::Operator { request: 9, command });
+    pair.dies(Member::A);
+    pair.run(4_000);
+    assert!(pair.orders.is_empty(), "paused: {:?}", pair.orders);
+    pair.run(2_000);
+    assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::B), "the pause is over");
+}
+
+#[test]
+fn an_unreachable_member_without_a_lease_is_waited_for() {
+    let wait = Fencing::Confirmed(OnUnreachable::Wait);
+    let mut settings = Settings { fencing: PerMember::new(wait, wait), ..quick() };
+    settings.health = hotspare_decide::HealthSettings { checks: 1, rise: 1, fall: 2, ..settings.health };
+    let mut pair = Pair::new(settings);
+    let seen = |pair: &mut Pair, member, flows| {
+        pair.tell(Input::Probe { member, check: 0, outcome: ProbeOutcome::Pass, flows: Some(flows) });
+    };
+    pair.heard = [false; 2];
+    for _ in 0..50 {
+        for member in Member::BOTH {
+            let flows = pair.status[member.index()].flows;
+            seen(&mut pair, member, flows);
+        }
+        pair.run(100);
+    }
+    assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::A), "{:?}", pair.decider.view(at(pair.now)));
+    pair.orders.clear();
+    pair.obeys[0] = false;
+    for _ in 0..200 {
+        let mute = ProbeOutcome::Unknown { reason: "no answer".into() };
+        pair.tell(Input::Probe { member: Member::A, check: 0, outcome: mute, flows: None });
+        seen(&mut pair, Member::B, FlowState::Stopped);
+        pair.run(100);
+    }
+    let started = pair.orders.iter().any(|(_, order)| matches!(order, Down::Start { .. }));
+    assert!(!started, "silence was taken for a fence: {:?}", pair.orders);
+    assert!(pair.events.iter().any(|e| matches!(e, EventKind::Stuck { .. })), "nobody was told");
+    // It is reachable again, and stops as ordered.
+    pair.obeys[0] = true;
+    for _ in 0..30 {
+        let flows = pair.status[1].flows;
+        seen(&mut pair, Member::B, flows);
+        pair.run(100);
+    }
+    assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::B));
+}
