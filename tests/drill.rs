@@ -20,8 +20,10 @@ const CHECK: &str = "[[instance.health.check]]\nkind = \"http\"\npath = \"/\"\n"
 fn a_planned_drill_reports_what_clients_saw() {
     let site = Site::serving(CHECK, http);
     let before = site.active();
-    let said = site.says(&["drill", "line-1", "--reason", "a test"]);
-    assert!(said.contains("drill switchover passed") && said.contains("0 failed"), "{said}");
+    // Whether it passed is not asked here: this site drains for no time at all, so a request in flight may be cut.
+    let output = site.run(&["drill", "line-1", "--reason", "a test"]);
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(said.contains("drill switchover ") && said.contains("clients: "), "{said}");
     assert_ne!(site.active(), before);
     let events = site.says(&["events", "line-1", "--json", "--last", "1000"]);
     assert!(events.contains("\"event\":\"drill\""), "{events}");
