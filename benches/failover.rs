@@ -64,9 +64,10 @@ fn usage() -> ExitCode {
 fn measure(fault: &Fault, runs: usize, version: NodeRed) -> bool {
     let mut pair = Setup { node_red: version, lab: fault.lab, ..Setup::default() }.start();
     let (mut gaps, mut failed) = (Vec::new(), 0);
-    for _ in 0..runs {
+    for run in 1..=runs {
         let outcome = scenario::run(&mut pair, fault);
         if let Some(outage) = outcome.outage {
+            eprintln!("{} {run}/{runs}: {} ms", fault.name, outage.gap.as_millis());
             failed += outage.failed.len();
             gaps.push(outage.gap);
         }

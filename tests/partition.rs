@@ -32,6 +32,7 @@ survives! {
     cut_standby_moves_nothing: "cut-standby";
     cut_proxy_and_flows_go_on: "cut-proxy";
     cut_active_for_43s: "cut-active-for-43s";
+    refuse_clients: "refuse-clients";
     reset_links: "reset-links";
     lose_90_percent: "lose-90-percent";
     lose_20_percent: "lose-20-percent";

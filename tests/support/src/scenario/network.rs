@@ -91,6 +91,14 @@ pub(super) static FAULTS: &[Fault] = &[
             heal(pair, active);
         },
     },
+    // Clients are refused although the member itself is well.
+    Fault {
+        name: "refuse-clients",
+        lab: true,
+        expect: Expect::Takeover,
+        inflict: |pair, active| pair.lab().reset(&active.member, 1880),
+        recover: heal,
+    },
     Fault {
         name: "reset-links",
         lab: true,
