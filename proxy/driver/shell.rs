@@ -164,6 +164,7 @@ async fn look(shared: Arc<Shared>) {
             continue;
         }
         // A plain server has no flows that could be stopped: whether it answers is all there is to it.
+        tracing::debug!(member = ?shared.shell.member, ?seen, active, "looked");
         let judged_as_active = active && shared.shell.driver.kind() != "none";
         let (outcome, flows) = outcome(&seen, judged_as_active);
         if !shared.report(outcome, flows).await {

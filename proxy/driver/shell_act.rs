@@ -75,7 +75,8 @@ async fn start(
                 return result.map_err(|e| StartFailure { kind: StartFailureKind::Failed, text: e.0 });
             }
             Some(order) = orders.recv() => {
-                let is_fence = matches!(order, Down::Fence { .. });
+                // One of an earlier tenure, given again, is not about this one.
+                let is_fence = matches!(order, Down::Fence { epoch: up_to, .. } if up_to >= epoch);
                 // A start that is given again is the one under way.
                 if !matches!(order, Down::Start { epoch: again, .. } if again == epoch) {
                     waiting.push_back(order);
@@ -103,6 +104,10 @@ async fn fence(shared: &Shared, op: OpId, epoch: Epoch, waiting: &mut VecDeque<D
         _ => true,
     });
     let newest = asked.iter().map(|(_, epoch)| epoch.0).max().unwrap_or_default();
+    if newest < shared.tenure.load(Ordering::Acquire) {
+        // Given again for a tenure that was over before this one could begin.
+        return asked.into_iter().map(|(op, epoch)| Up::Fenced { op, epoch, how: FenceHow::NeverRan }).collect();
+    }
     shared.max_epoch.fetch_max(newest, Ordering::AcqRel);
     let under_way = shared.under_way();
     let certain = certain(shared).await;

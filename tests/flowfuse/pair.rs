@@ -151,9 +151,9 @@ fn configuration(block: &LoopbackBlock, members: &[Launched; 2], folder: &TempDi
         ));
     }
     text.push_str(&format!(
-        "[instance.health]\ninterval = \"500ms\"\ntimeout = \"500ms\"\n\
+        "[instance.health]\ninterval = \"1s\"\ntimeout = \"1s\"\n\
          [[instance.health.check]]\nkind = \"http\"\npath = \"{WHO}\"\nactive_only = true\n\
-         [instance.failover]\nhold_down = \"0s\"\nmax_per_hour = 1000\n{more}"
+         [instance.timeouts]\nstart = \"60s\"\n[instance.failover]\nhold_down = \"0s\"\nmax_per_hour = 1000\n{more}"
     ));
     text
 }
