@@ -125,22 +125,31 @@ impl Drop for Sink {
 fn answer(stream: TcpStream, entries: &Entries) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
     let Ok(mut writer) = stream.try_clone() else { return };
-    let mut reader = BufReader::new(stream).take(16 << 10);
-    let mut length = 0;
-    let mut line = String::new();
-    while reader.read_line(&mut line).is_ok_and(|count| count > 0) && !line.trim().is_empty() {
-        if let Some((key, value)) = line.split_once(':')
-            && key.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().unwrap_or(0);
-        }
-        line.clear();
-    }
-    let mut body = vec![0; std::cmp::min(length, 4096)];
-    if reader.read_exact(&mut body).is_ok() {
+    // A sender that was killed or frozen in the middle of its request has not delivered anything.
+    if let Some(body) = read_body(BufReader::new(stream).take(16 << 10)) {
         record(entries, &body, now());
         let _ = writer.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
     }
+}
+
+/// The body of a request that came whole.
+fn read_body(mut reader: impl BufRead) -> Option<Vec<u8>> {
+    let mut length = None;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        if !line.ends_with('\n') {
+            return None;
+        }
+        match line.split_once(':') {
+            Some((key, value)) if key.eq_ignore_ascii_case("content-length") => length = value.trim().parse().ok(),
+            None if line.trim().is_empty() => break,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length.filter(|length| *length <= 4096)?];
+    reader.read_exact(&mut body).ok()?;
+    Some(body)
 }
 
 /// Writes down one message. One that isn't of the witness's flows is written down as an act of nobody, so that it
@@ -166,4 +175,18 @@ fn push(entries: &Entries, entry: Entry) {
     let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
     assert!(entries.len() < MOST_ENTRIES, "the witness has seen {MOST_ENTRIES} entries and takes no more");
     entries.push(entry);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_body;
+
+    #[test]
+    fn only_a_whole_request_has_a_body() {
+        let whole = "POST /tick HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}";
+        assert_eq!(read_body(whole.as_bytes()).as_deref(), Some(&b"{}"[..]));
+        for cut in 0..whole.len() {
+            assert_eq!(read_body(&whole.as_bytes()[..cut]), None, "cut off after {cut} bytes");
+        }
+    }
 }
