@@ -106,7 +106,7 @@ fn parse(text: &str) -> Value {
 
 fn frames(text: &str) -> Vec<(Value, Value)> {
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(|line| parse(line)).map(|frame| (frame["type"].clone(), comparable(frame["object"].clone()))).collect()
+    lines.map(parse).map(|frame| (frame["type"].clone(), comparable(frame["object"].clone()))).collect()
 }
 
 async fn replay(version: &str) {
