@@ -114,7 +114,9 @@ impl Decider {
         if !self.rules.holds(Rule::WaitForLease) {
             return !self.is_fresh(member);
         }
-        self.now >= self.members[member].lease_end && !promised
+        // Just back from seeing nobody: what comes in first may be old, and hide a promise given meanwhile.
+        let sees = !self.blind && !self.observing();
+        sees && self.now >= self.members[member].lease_end && !promised
     }
 
     /// In the states that want every tenure over: take the proofs that need that wish, and order what is missing.

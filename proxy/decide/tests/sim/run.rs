@@ -134,7 +134,8 @@ impl World {
         let routed = self.control.route == Some((member, epoch));
         let view = decider.view(self.control.clock.local(self.now));
         let spare = &view.members[member.other().index()];
-        routed && self.runs(member) == Some(epoch) && spare.ready && view.plan.is_none()
+        let healthy = view.members[member.index()].healthy;
+        routed && healthy && self.runs(member) == Some(epoch) && spare.ready && view.plan.is_none()
     }
 
     fn must_serve_again(&mut self) {
