@@ -45,7 +45,7 @@ impl GroupStore {
                     prefix: prefix.clone(),
                     user: user.as_ref().map(|(name, password)| (name.clone(), password.expose().to_owned())),
                     connect_timeout,
-                });
+                })?;
                 Ok(Self::start(me, &config.store, etcd, engine))
             }
             StoreKind::Kubernetes { lease, namespace } => {

@@ -129,6 +129,10 @@ fn store(report: &mut Report, file: &File) {
             report.problem(&key, format!("store.kind = \"{kind}\" with it"), format!("kind \"{}\"", store.kind), None);
         }
     }
+    if store.kind == StoreKind::Etcd && !hotspare_group::backend::HAS_ETCD {
+        let help = Some("build it with: cargo build --release --features etcd (needs protoc)".to_owned());
+        report.problem("store.kind", "a program that was built with etcd", "one without", help);
+    }
     let Some(etcd) = &store.etcd else {
         if store.kind == StoreKind::Etcd && !report.is_bad_inside("store.etcd") {
             let help = Some("endpoints = [\"http://10.0.0.21:2379\"]".to_owned());

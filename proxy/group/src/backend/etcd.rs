@@ -10,22 +10,9 @@ use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, ConnectOptions, Txn, TxnOp, WatchOptions};
 
-use super::{Backend, read};
+use super::{Backend, EtcdConfig, read};
 use crate::document::Document;
 use crate::election::{Answer, Revision};
-
-/// Where etcd is.
-#[derive(Clone)]
-pub struct EtcdConfig {
-    /// URLs of its nodes; at least one.
-    pub endpoints: Vec<String>,
-    /// What the key begins with: one for each group of proxies.
-    pub prefix: String,
-    /// User and password, where etcd asks for them.
-    pub user: Option<(String, String)>,
-    /// How long to wait for a connection. A request as a whole is bounded by the election.
-    pub connect_timeout: Duration,
-}
 
 /// An etcd.
 pub struct Etcd {
@@ -38,9 +25,12 @@ pub struct Etcd {
 
 impl Etcd {
     /// Connects to nothing yet.
-    pub fn new(config: EtcdConfig) -> Self {
+    ///
+    /// # Errors
+    /// None in this build; in one without etcd, that there is none.
+    pub fn new(config: EtcdConfig) -> Result<Self, String> {
         let key = format!("{}group", config.prefix);
-        Self { config, key, node: AtomicUsize::new(0), client: Mutex::new(None) }
+        Ok(Self { config, key, node: AtomicUsize::new(0), client: Mutex::new(None) })
     }
 
     /// The key that holds the document.

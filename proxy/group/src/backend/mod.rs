@@ -3,19 +3,40 @@
 //! Owns the trait [`Backend`] and its kinds: [`Etcd`], [`Kubernetes`] and, for tests, [`Memory`]. A backend answers;
 //! it decides nothing, caches nothing that it could answer from, and tries nothing twice.
 
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(not(feature = "etcd"))]
+#[path = "no_etcd.rs"]
 mod etcd;
 mod kubernetes;
 mod memory;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-pub use etcd::{Etcd, EtcdConfig};
+pub use etcd::Etcd;
 pub use kubernetes::{Kubernetes, STATE_ANNOTATION};
 pub use memory::Memory;
 
 use crate::document::Document;
 use crate::election::{Answer, Request, Revision};
+
+/// Whether this build can use etcd: whether the cargo feature `etcd` is on.
+pub const HAS_ETCD: bool = cfg!(feature = "etcd");
+
+/// Where etcd is.
+#[derive(Clone)]
+pub struct EtcdConfig {
+    /// URLs of its nodes; at least one.
+    pub endpoints: Vec<String>,
+    /// What the key begins with: one for each group of proxies.
+    pub prefix: String,
+    /// User and password, where etcd asks for them.
+    pub user: Option<(String, String)>,
+    /// How long to wait for a connection. A request as a whole is bounded by the election.
+    pub connect_timeout: Duration,
+}
 
 /// One object that is read whole, and written whole by compare-and-set.
 ///

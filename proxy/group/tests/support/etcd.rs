@@ -54,6 +54,7 @@ impl Cluster {
             user: None,
             connect_timeout: Duration::from_millis(500),
         })
+        .unwrap()
     }
 
     pub async fn client(&self) -> Client {
