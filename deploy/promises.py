@@ -18,6 +18,14 @@ def promise(kept: bool, where: str, text: str) -> None:
         problems.append(f"{where}: {text}")
 
 
+def spread(pod: dict, where: str) -> None:
+    rules = pod["affinity"]["podAntiAffinity"]
+    terms = rules.get("requiredDuringSchedulingIgnoredDuringExecution") or [
+        weighted["podAffinityTerm"] for weighted in rules["preferredDuringSchedulingIgnoredDuringExecution"]
+    ]
+    promise([term["topologyKey"] for term in terms] == ["kubernetes.io/hostname"], where, "spread over nodes")
+
+
 def hardened(pod: dict, where: str) -> None:
     security = pod["securityContext"]
     promise(security["runAsNonRoot"] is True and security["runAsUser"] != 0, where, "runs as a user that is not root")
@@ -39,6 +47,7 @@ def proxy(spec: dict, where: str, shared_store: bool) -> None:
     pod = spec["template"]["spec"]
     container = pod["containers"][0]
     hardened(pod, where)
+    spread(pod, where)
     promise(spec["replicas"] >= 2 or not shared_store, where, "two proxies where the store is shared")
     promise(spec["replicas"] == 1 or shared_store, where, "one proxy where the store is a file")
     promise(container["livenessProbe"]["httpGet"]["path"] == "/livez", where, "liveness asks /livez")
@@ -55,6 +64,7 @@ def pair(spec: dict, where: str, proxies: int) -> None:
     pod = spec["template"]["spec"]
     container = pod["containers"][0]
     hardened(pod, where)
+    spread(pod, where)
     promise(spec["replicas"] == 2, where, "two members")
     promise(spec["podManagementPolicy"] == "Parallel", where, "neither member waits for the other")
     promise(spec["updateStrategy"] == {"type": "OnDelete"}, where, "Kubernetes never chooses which member to restart")
@@ -91,7 +101,11 @@ def main(files: list[str]) -> int:
         config = next(d["data"]["hotspare.toml"] for d in by_kind["ConfigMap"] if "hotspare.toml" in d["data"])
         shared = 'kind = "file"' not in config
         for document in by_kind["Deployment"]:
-            proxy(document["spec"], f"{file} Deployment {document['metadata']['name']}", shared)
+            name = document["metadata"]["name"]
+            proxy(document["spec"], f"{file} Deployment {name}", shared)
+            if shared:
+                budgets = [b for b in by_kind["PodDisruptionBudget"] if b["metadata"]["name"] == name]
+                promise(len(budgets) == 1 and budgets[0]["spec"]["maxUnavailable"] == 1, f"{file} {name}", "a disruption budget of one")
         for document in by_kind.get("StatefulSet", []):
             name = document["metadata"]["name"]
             pair(document["spec"], f"{file} StatefulSet {name}", by_kind["Deployment"][0]["spec"]["replicas"])

@@ -20,4 +20,5 @@ pub mod platform;
 pub mod probe;
 pub mod run;
 pub mod store;
+pub mod takeover;
 pub mod traffic;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use hotspare::cli::{self, Cli, Command, ConfigArgs, Failure};
+use hotspare::cli::{self, Cli, Command, Failure, RunArgs};
 use hotspare::{demo, run};
 
 fn main() -> ExitCode {
@@ -34,11 +34,11 @@ fn main() -> ExitCode {
 }
 
 /// `hotspare run`: a valid configuration or nothing, then the log, then the proxy until it is told to stop.
-fn proxy(args: &ConfigArgs) -> ExitCode {
-    match cli::load(args) {
+fn proxy(args: &RunArgs) -> ExitCode {
+    match cli::load(&args.config) {
         Ok(config) => {
             cli::log_to_stderr(&config.log);
-            run::run(config, &args.config)
+            run::run(config, &args.config.config, args.takeover)
         }
         Err(failure) => cli::exit(Err(failure)),
     }

@@ -18,6 +18,16 @@ pub fn tell(state: &str) {
     }
 }
 
+/// The configuration is being read again; `READY=1` ends it.
+pub fn reloading() {
+    tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_micros()));
+}
+
+fn monotonic_micros() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+}
+
 /// How often systemd wants a sign of life: half of `WATCHDOG_USEC`, as sd_watchdog_enabled(3) recommends.
 pub fn watchdog_pace() -> Option<Duration> {
     let micros: u64 = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;

@@ -6,31 +6,39 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hotspare_datapath::proxy_protocol::{Network, Version};
 use hotspare_datapath::{
     CloseReason, Config as DataConfig, DataPath, Drain, Error, InstanceId, InstanceSpec, Limits, Listener,
     ListenerSpec, Protocol, Proxied, Route as DataRoute, Signal, SignalKind, Timeouts,
 };
-use hotspare_decide::{ConnectTrouble, Member, Route};
+use hotspare_decide::{ConnectTrouble, Epoch, Member, ParkReason, Route};
 
 use crate::config;
 use crate::engine::status::{ListenerStatus, TrafficStatus};
 use crate::engine::{Handle, Input, Routes};
 use crate::probe::ActiveMark;
+use crate::takeover::{Routed, Sockets};
 
 /// How often names of members are looked up again; an address that changed is used from then on.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 /// Ended connections are spread over at most this long, so that their clients do not all return at once.
 const SPREAD: Duration = Duration::from_millis(500);
 
+/// How often a process that was taken over looks whether a connection still waits for an active.
+const RETIRE_LOOK: Duration = Duration::from_millis(20);
+
 /// The data path with what the engine needs around it.
 pub struct Traffic {
     path: DataPath,
+    sockets: Arc<Sockets>,
     instances: RwLock<HashMap<u32, Arc<Mutex<Served>>>>,
+    /// The process whose place was taken, as long as it has connections left.
+    elder: Mutex<Option<Routed>>,
 }
 
 struct Served {
@@ -50,7 +58,7 @@ impl Traffic {
     ///
     /// # Errors
     /// What the system refused.
-    pub fn start(proxy: &config::Proxy, engine: Handle) -> Result<Arc<Self>, Error> {
+    pub fn start(proxy: &config::Proxy, engine: Handle, sockets: Arc<Sockets>) -> Result<Arc<Self>, Error> {
         let data = DataConfig {
             threads: proxy.threads.unwrap_or(0),
             max_connections: proxy.max_connections as usize,
@@ -68,7 +76,7 @@ impl Traffic {
             None => {}
         };
         let path = DataPath::start(data, Arc::new(sink))?;
-        let traffic = Arc::new(Self { path, instances: RwLock::default() });
+        let traffic = Arc::new(Self { path, sockets, instances: RwLock::default(), elder: Mutex::default() });
         let tell = Arc::downgrade(&traffic);
         std::thread::Builder::new()
             .name("drained".to_owned())
@@ -189,7 +197,7 @@ impl Traffic {
             },
             timeouts,
             proxied: proxied(listener),
-            inherited: Vec::new(),
+            inherited: self.sockets.take(listener.listen),
         })?;
         tracing::info!(listener = %name, address = %bound.addr, "listening");
         let status = ListenerStatus { name: listener.name.as_str().to_owned(), address: bound.addr.to_string() };
@@ -265,10 +273,90 @@ impl Traffic {
     }
 
     /// Stops accepting, lets what is open go on for `at_most`, then resets it. Blocks.
-    pub fn stop(self: Arc<Self>, at_most: Duration) {
-        if let Some(traffic) = Arc::into_inner(self) {
-            traffic.path.stop(at_most);
+    pub fn stop(&self, at_most: Duration) {
+        self.path.stop(at_most);
+    }
+}
+
+/// What a takeover needs (`takeover/`).
+impl Traffic {
+    /// Copies of the listening sockets, by the address they listen on.
+    ///
+    /// # Errors
+    /// The system's, if there are no descriptors left.
+    pub fn sockets(&self) -> Result<Vec<(SocketAddr, Vec<OwnedFd>)>, Error> {
+        let mut sockets = Vec::new();
+        for served in self.all() {
+            for (listener, _) in &lock(&served).listeners {
+                sockets.push((listener.addr, self.path.listening_sockets(listener.id)?));
+            }
         }
+        Ok(sockets)
+    }
+
+    /// Lets clients wait in the kernel's queues, or accepts them again.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`].
+    pub fn accept(&self, on: bool) -> Result<(), Error> {
+        self.path.set_accepting(on)
+    }
+
+    /// Whether every instance has a member to send its clients to.
+    pub fn has_routes(&self) -> bool {
+        self.all().iter().all(|served| matches!(lock(served).route, Route::To { .. }))
+    }
+
+    /// The process before this one gets to know every route from now on.
+    pub fn tell(&self, elder: Routed) {
+        *self.elder.lock().expect("no holder panics") = Some(elder);
+    }
+
+    /// What the process says that took over: connections of an instance go to `member` under `epoch`, or wait.
+    pub fn follow(self: &Arc<Self>, instance: &str, member: Option<&str>, epoch: u64, drain: Option<Duration>) {
+        let found = self.instances.read().expect("no holder panics").iter().find_map(|(number, served)| {
+            let spec = &lock(served).spec;
+            let place = |name| Member::BOTH.into_iter().find(|m| spec.members[m.index()].name.as_str() == name);
+            (spec.name.as_str() == instance).then(|| (*number, member.and_then(place)))
+        });
+        let Some((number, member)) = found else { return };
+        let route = match member {
+            Some(member) => Route::To { member, epoch: Epoch(epoch) },
+            None => Route::Park { reason: ParkReason::Recovering },
+        };
+        self.set(number, route, drain);
+    }
+
+    /// Accepts nothing more; what is open or waits goes on for `at_most`, then it is reset. Blocks until nothing is left.
+    pub fn retire(&self, at_most: Duration) {
+        let end = Instant::now() + at_most;
+        for served in self.all() {
+            for (listener, _) in std::mem::take(&mut lock(&served).listeners) {
+                if let Err(error) = self.path.remove_listener(listener.id) {
+                    tracing::error!(%error, "a listener could not be closed");
+                }
+            }
+        }
+        // A stop closes what waits for an active: here the next route is still to come.
+        let numbers: Vec<u32> = self.instances.read().expect("no holder panics").keys().copied().collect();
+        let waits = || numbers.iter().filter_map(|n| self.path.counters(InstanceId(*n)).ok()).any(|c| c.parked > 0);
+        while Instant::now() < end && waits() {
+            std::thread::sleep(RETIRE_LOOK);
+        }
+        self.path.stop(end.saturating_duration_since(Instant::now()));
+    }
+
+    fn all(&self) -> Vec<Arc<Mutex<Served>>> {
+        self.instances.read().expect("no holder panics").values().cloned().collect()
+    }
+
+    fn tell_elder(&self, served: &Served, drain: Option<Duration>) {
+        let mut elder = self.elder.lock().expect("no holder panics");
+        let member = match served.route {
+            Route::To { member, .. } => Some(served.spec.members[member.index()].name.as_str()),
+            Route::Park { .. } => None,
+        };
+        elder.take_if(|elder| !elder.tell(served.spec.name.as_str(), member, served.route, drain));
     }
 }
 
@@ -282,6 +370,7 @@ impl Routes for Arc<Traffic> {
         };
         served.active.store(mark, Ordering::Relaxed);
         let before = std::mem::replace(&mut served.route, route);
+        self.tell_elder(&served, drain);
         let drain = match drain {
             None => Drain::Keep,
             Some(Duration::ZERO) => Drain::Now,

@@ -1,112 +1,147 @@
-//! Two proxies, one decision: whichever proxy dies, freezes, is cut off or is stopped, flows go on and never run twice.
+//! Two proxies, one decision: whichever proxy dies, freezes, is cut off or is stopped, flows go on and never run twice, and
+//! clients of the other proxy lose nothing.
 
+#[path = "group/figures.rs"]
+mod figures;
+#[path = "group/load.rs"]
+mod load;
 #[path = "group/proxies.rs"]
 mod proxies;
 
 use std::time::Duration;
 
+use hotspare_test_support::client::{Client, Who};
 use hotspare_test_support::fault::{self, Signal};
-use hotspare_test_support::wait::holds_for;
-use proxies::{Group, LEAD_FOR, PATIENCE, other};
+use hotspare_test_support::wait::{holds_for, wait_until};
+use load::Balanced;
+use proxies::{Group, LEAD_FOR, PATIENCE, PROXIES};
 
 /// Flows that ran on through a fault have no gap longer than this: a few ticks of the witness.
 const NO_GAP: Duration = Duration::from_secs(1);
 
-#[test]
-#[ignore = "not yet seen to pass: run it with --ignored"]
-fn a_leader_that_is_killed_is_replaced_and_no_flow_notices() {
-    let mut group = Group::start();
-    let before = group.wait_until_steady();
-    let leader = group.leader();
-    group.flows_go_on(&before);
-    group.proxy(leader).kill();
-    assert_eq!(group.who(other(leader)).as_ref(), Ok(&before), "the other proxy carries traffic on");
-    group.wait_for_leader(other(leader));
-    group.flows_go_on(&before);
-    assert_eq!(group.who(other(leader)).as_ref(), Ok(&before), "a change of leader changes no active");
+/// Every request since the client was started was answered by `by`.
+fn assert_all_served(client: &Client, by: &Who) {
+    let answers = wait_until(PATIENCE, "ten requests of a client", || match client.answers() {
+        answers if answers.len() >= 10 => Ok(answers),
+        few => Err(few.len()),
+    });
+    let others: Vec<_> = answers.iter().filter(|answer| answer.result.as_ref() != Ok(by)).collect();
+    assert!(others.is_empty(), "{} of {} requests: {:?}", others.len(), answers.len(), &others[..others.len().min(3)]);
+}
 
-    // The new leader decides: the active dies, its spare takes over.
+/// The active dies, and this proxy has its spare take over.
+fn decides(group: &Group, leader: &'static str, before: &Who) -> Who {
     group.kill_node_red(&before.member);
-    let after = group.wait_for_takeover(other(leader), &before);
+    let after = group.wait_for_takeover(leader, before);
     group.flows_go_on(&after);
-
-    // The old one comes back, follows, and leads clients to the new active.
-    group.restart_proxy(leader);
-    assert_eq!(group.wait_until_steady(), after);
-    assert_eq!(group.leader(), other(leader), "coming back takes nothing over");
-    group.assert_never_twice();
+    after
 }
 
 #[test]
-#[ignore = "not yet seen to pass: run it with --ignored"]
-fn a_leader_that_is_stopped_hands_over_and_every_proxy_can_be_rolled() {
+fn a_leader_that_is_killed_or_frozen_is_replaced_and_no_flow_notices() {
     let mut group = Group::start();
     let before = group.wait_until_steady();
-    for _ in 0..2 {
-        let leader = group.leader();
-        group.proxy(leader).signal(Signal::TERM);
-        group.wait_for_leader(other(leader));
-        group.proxy(leader).wait(PATIENCE);
-        group.flows_go_on(&before);
-        group.restart_proxy(leader);
-        assert_eq!(group.wait_until_steady(), before, "rolling the proxies moves nothing");
-    }
-    let gap = group.assert_never_twice();
-    assert!(gap < NO_GAP, "flows stood still for {gap:?}");
-}
+    let (old, new) = group.leader_and_follower();
 
-#[test]
-#[ignore = "not yet seen to pass: run it with --ignored"]
-fn a_leader_frozen_for_longer_than_it_leads_follows_when_it_thaws() {
-    let mut group = Group::start();
-    let before = group.wait_until_steady();
-    let leader = group.leader();
-    let pid = group.proxy(leader).pid();
-    fault::freeze(pid);
-    group.wait_for_leader(other(leader));
-    group.kill_node_red(&before.member);
-    let after = group.wait_for_takeover(other(leader), &before);
-    fault::thaw(pid);
-    group.wait_until_follows(leader);
-    assert_eq!(group.wait_for_takeover(leader, &before), after, "it leads clients to the new active");
-    group.flows_go_on(&after);
-    assert_eq!(group.leader(), other(leader));
-    group.assert_never_twice();
-}
-
-#[test]
-#[ignore = "not yet seen to pass: run it with --ignored"]
-fn a_leader_cut_off_stops_deciding_before_the_other_begins() {
-    let mut group = Group::start();
-    let before = group.wait_until_steady();
-    let leader = group.leader();
-    group.lab.cut(leader);
-    group.wait_until_follows(leader);
-    group.wait_for_leader(other(leader));
-    group.wait_for_store(leader, false);
-    group.kill_node_red(&before.member);
-    let after = group.wait_for_takeover(other(leader), &before);
-    group.lab.heal(leader);
-    assert_eq!(group.wait_until_steady(), after);
-    group.assert_never_twice();
-    assert!(group.proxy(leader).is_running(), "it outlived being cut off");
-}
-
-#[test]
-#[ignore = "not yet seen to pass: run it with --ignored"]
-fn with_the_whole_store_gone_flows_and_traffic_go_on_and_nothing_is_decided() {
-    let mut group = Group::start();
-    let before = group.wait_until_steady();
-    group.kill_store_node(0);
+    let client = Client::start(group.front(new));
+    group.proxy(old).kill();
+    group.wait_for_leader(new);
     group.flows_go_on(&before);
+    assert_all_served(&client, &before);
+    drop(client);
+    let after = decides(&group, new, &before);
+    // It comes back, follows, and leads clients to the new active.
+    group.restart_proxy(old);
+    assert_eq!(group.wait_until_steady(), after);
+    assert_eq!(group.leader(), new, "coming back takes nothing over");
+
+    // Now that one is frozen for longer than it leads, and thawed.
+    let (old, new) = (new, old);
+    let client = Client::start(group.front(new));
+    let frozen = group.proxy(old).pid();
+    fault::freeze(frozen);
+    group.wait_for_leader(new);
+    group.flows_go_on(&after);
+    assert_all_served(&client, &after);
+    drop(client);
+    let last = decides(&group, new, &after);
+    fault::thaw(frozen);
+    group.wait_until_follows(old);
+    assert_eq!(group.wait_for_takeover(old, &after), last, "it leads clients to the new active");
+    assert_eq!(group.leader(), new);
+    group.assert_never_twice();
+}
+
+#[test]
+fn a_leader_cut_off_from_the_store_the_members_or_both_stops_deciding_before_the_other_begins() {
+    let mut group = Group::start();
+    let mut active = group.wait_until_steady();
+
+    // From the store: it follows, and carries traffic on.
+    let (old, new) = group.leader_and_follower();
+    let clients = PROXIES.map(|proxy| Client::start(group.front(proxy)));
+    group.cut_from_store(old);
+    group.wait_for_store(old, false);
+    group.wait_for_leader(new);
+    group.flows_go_on(&active);
+    clients.iter().for_each(|client| assert_all_served(client, &active));
+    drop(clients);
+    active = decides(&group, new, &active);
+    assert_eq!(group.wait_for_active(old, &active), active, "the one without a store sees by itself who is active");
+    group.lab.heal(old);
+    assert_eq!(group.wait_until_steady(), active);
+
+    // From the members: it sees nobody, so another has to decide.
+    let (old, new) = group.leader_and_follower();
+    let client = Client::start(group.front(new));
+    group.cut_from_members(old);
+    group.wait_for_leader(new);
+    group.flows_go_on(&active);
+    assert_all_served(&client, &active);
+    drop(client);
+    active = decides(&group, new, &active);
+    group.lab.heal(old);
+    assert_eq!(group.wait_until_steady(), active);
+
+    // From both, and from the other proxy.
+    let (old, new) = group.leader_and_follower();
+    let client = Client::start(group.front(new));
+    group.lab.cut(old);
+    group.wait_until_follows(old);
+    group.wait_for_leader(new);
+    group.flows_go_on(&active);
+    assert_all_served(&client, &active);
+    drop(client);
+    active = decides(&group, new, &active);
+    group.lab.heal(old);
+    assert_eq!(group.wait_until_steady(), active);
+    group.assert_never_twice();
+    PROXIES.iter().for_each(|proxy| assert!(group.proxy(proxy).is_running(), "{proxy} outlived being cut off"));
+}
+
+#[test]
+fn with_the_stores_leader_or_the_whole_store_gone_flows_and_traffic_go_on() {
+    let mut group = Group::start();
+    let before = group.wait_until_steady();
+    let clients = PROXIES.map(|proxy| Client::start(group.front(proxy)));
+
+    // Its leader: a majority is left, and decisions go on.
+    let node = group.leading_store_node();
+    group.kill_store_node(node);
+    group.flows_go_on(&before);
+    group.leader();
+    group.revive_store_node(node);
+    clients.iter().for_each(|client| assert_all_served(client, &before));
+    assert_eq!(group.wait_until_steady(), before);
+
+    // All of it: nothing is decided, for longer than any lease, any promise and any leadership.
     group.kill_store();
-    for proxy in proxies::PROXIES {
+    for proxy in PROXIES {
         group.wait_for_store(proxy, false);
         group.wait_until_follows(proxy);
     }
-    // Longer than any lease, any promise and any leadership.
     holds_for(LEAD_FOR * 4, "both proxies lead clients to the active, whose flows run", || {
-        for proxy in proxies::PROXIES {
+        for proxy in PROXIES {
             let served = group.who(proxy)?;
             if served != before {
                 return Err(format!("{served:?} serves"));
@@ -117,10 +152,37 @@ fn with_the_whole_store_gone_flows_and_traffic_go_on_and_nothing_is_decided() {
     group.flows_go_on(&before);
     group.start_store();
     assert_eq!(group.wait_until_steady(), before, "the store's return moves nothing");
+    clients.iter().for_each(|client| assert_all_served(client, &before));
     let gap = group.assert_never_twice();
     assert!(gap < NO_GAP, "flows stood still for {gap:?}");
-    group.kill_node_red(&before.member);
     let leader = group.leader();
-    group.wait_for_takeover(leader, &before);
+    decides(&group, leader, &before);
     group.assert_never_twice();
+}
+
+#[test]
+fn all_proxies_are_rolled_under_load_and_no_request_fails() {
+    let mut group = Group::start();
+    let before = group.wait_until_steady();
+    let load = Balanced::start(PROXIES.map(|proxy| (group.front(proxy), group.admin(proxy))));
+    for _ in PROXIES {
+        let (leader, follower) = group.leader_and_follower();
+        group.proxy(leader).signal(Signal::TERM);
+        group.wait_for_leader(follower);
+        assert!(group.proxy(leader).wait(PATIENCE).success());
+        group.flows_go_on(&before);
+        group.restart_proxy(leader);
+        assert_eq!(group.wait_until_steady(), before, "rolling the proxies moves nothing");
+    }
+    let (asked, failed) = load.stop();
+    assert!(asked > 10, "only {asked} requests");
+    assert!(failed.is_empty(), "{} of {asked} requests failed: {:?}", failed.len(), &failed[..failed.len().min(3)]);
+    let gap = group.assert_never_twice();
+    assert!(gap < NO_GAP, "flows stood still for {gap:?}");
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --release --test group figures -- --ignored --nocapture"]
+fn figures() {
+    figures::print();
 }

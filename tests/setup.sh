@@ -55,6 +55,7 @@ mosquitto_sub mosquitto-clients
 ip iproute2
 nft nftables
 promtool prometheus
+keepalived keepalived
 systemd-analyze systemd
 python3 python3
 /usr/share/doc/python3-venv python3-venv

@@ -4,6 +4,7 @@
 //! cannot delay a decision: a slow scrape or a stuck page costs nobody but itself.
 
 mod auth;
+mod forward;
 mod live;
 mod page;
 mod stream;
@@ -163,7 +164,8 @@ async fn readyz(admin: &Admin) -> Response<Body> {
 }
 
 async fn order(admin: &Admin, instance: &str, verb: Verb, by: String, request: Request<Incoming>) -> Response<Body> {
-    let Ok(body) = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await else {
+    let (head, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
         return problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", &[]);
     };
     let body = body.to_bytes();
@@ -187,6 +189,7 @@ async fn order(admin: &Admin, instance: &str, verb: Verb, by: String, request: R
     tracing::info!(target: "audit", instance, "{described}: {result}");
     match outcome {
         Ok(accepted) => json(StatusCode::OK, &serde_json::json!({"ok": true, "message": accepted.message})),
+        Err(Refusal::Elsewhere(leader)) => forward::to_the_leader(leader, &head, &body).await,
         Err(refusal) => refused(refusal),
     }
 }
@@ -196,8 +199,10 @@ async fn drill(admin: &Admin, instance: &str, by: &str, request: Request<Incomin
     struct Ordered {
         fault: String,
     }
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await;
-    let ordered = body.ok().and_then(|body| serde_json::from_slice::<Ordered>(&body.to_bytes()).ok());
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let ordered = serde_json::from_slice::<Ordered>(&body).ok();
     let fault = match ordered.as_ref().map(|o| o.fault.as_str()) {
         Some("crash") => DrillFault::Crash,
         Some("hang") => DrillFault::Hang,
@@ -216,6 +221,7 @@ async fn drill(admin: &Admin, instance: &str, by: &str, request: Request<Incomin
             json(StatusCode::OK, &serde_json::json!({"ok": true, "message": report.sentence}))
         }
         Ok(report) => problem(StatusCode::CONFLICT, &report.sentence, &[]),
+        Err(Refusal::Elsewhere(leader)) => forward::to_the_leader(leader, &head, &body).await,
         Err(refusal) => refused(refusal),
     }
 }
@@ -224,6 +230,7 @@ fn refused(refusal: Refusal) -> Response<Body> {
     match refusal {
         Refusal::Unknown(what) => problem(StatusCode::NOT_FOUND, &what, &[]),
         Refusal::Not(reasons) => problem(StatusCode::CONFLICT, &reasons.join("; "), &reasons),
+        Refusal::Elsewhere(leader) => problem(StatusCode::CONFLICT, &Refusal::elsewhere(leader.as_ref()), &[]),
         Refusal::Stopping => problem(StatusCode::SERVICE_UNAVAILABLE, "this proxy is stopping", &[]),
     }
 }

@@ -39,9 +39,10 @@ pub enum Command {
     /// Run the proxy: carry traffic, watch the members, decide.
     #[command(
         after_help = "SIGTERM ends it: no new connections, the open ones finish up to [proxy] drain. SIGHUP reads the \
-                            configuration again; a wrong one changes nothing."
+                            configuration again; a wrong one changes nothing. SIGUSR2 upgrades it: the program that \
+                            stands in its place now is started with --takeover."
     )]
-    Run(ConfigArgs),
+    Run(RunArgs),
     /// Say everything that is wrong in a configuration.
     #[command(after_help = "Example:\n  hotspare check --config hotspare.toml\n  \
                             hotspare check --config hotspare.toml --without-secrets   on another machine, without the token files")]
@@ -102,6 +103,18 @@ pub enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Take the place of the hotspare that runs with the same `[store] dir`: its listening sockets, its launchers, its
+    /// decisions. No client is refused; what is connected there finishes up to [proxy] drain.
+    #[arg(long)]
+    pub takeover: bool,
 }
 
 /// Which configuration.

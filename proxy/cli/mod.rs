@@ -22,7 +22,7 @@ mod table;
 mod watch;
 mod words;
 
-pub use args::{Cli, Command, ConfigArgs};
+pub use args::{Cli, Command, ConfigArgs, RunArgs};
 pub use check::{check, load};
 pub use config::{completions, config};
 pub use events::events;

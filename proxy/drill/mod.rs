@@ -174,6 +174,7 @@ impl Drills {
         match self.engine.order(instance, Verb::Switchover, order).await {
             Ok(_) => Ok(()),
             Err(Refusal::Not(reasons)) => Err(reasons.join("; ")),
+            Err(Refusal::Elsewhere(leader)) => Err(Refusal::elsewhere(leader.as_ref())),
             Err(refusal) => Err(format!("{refusal:?}")),
         }
     }

@@ -5,6 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::input::Input;
 use super::status::Status;
+use crate::store::Leader;
 
 /// What a person or a platform asks of an instance, with the fields of all verbs; each uses its own.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -77,8 +78,20 @@ pub enum Refusal {
     Unknown(String),
     /// It cannot be done now; every reason there is.
     Not(Vec<String>),
+    /// Another proxy decides; `None` while nobody is known to.
+    Elsewhere(Option<Leader>),
     /// The engine is stopping.
     Stopping,
+}
+
+impl Refusal {
+    /// One sentence for whoever gave the order to a proxy that follows.
+    pub fn elsewhere(leader: Option<&Leader>) -> String {
+        match leader {
+            Some(Leader { name, .. }) => format!("this proxy follows: '{name}' decides, give it the order"),
+            None => "this proxy follows, and no proxy is known to decide at the moment".to_owned(),
+        }
+    }
 }
 
 /// A handle on the engine; clones share it.

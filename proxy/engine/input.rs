@@ -71,6 +71,8 @@ pub enum Input {
         /// What the store has, by the name of the instance.
         records: Vec<(String, Kept)>,
     },
+    /// While this process follows: what the store has now, by the name of the instance.
+    Seen(Vec<(String, Kept)>),
     /// A store that several share began or ceased to answer.
     StoreHealth {
         /// Whether it answers.

@@ -80,7 +80,11 @@ impl Instance {
         let decider = if leader {
             Decider::new(now, clock::wall_ms(), name, settings, record)
         } else {
-            Decider::follower(now, clock::wall_ms(), name, settings)
+            let mut decider = Decider::follower(now, clock::wall_ms(), name, settings);
+            if let Some(record) = record {
+                decider.handle(now, Observed::Seen { record });
+            }
+            decider
         };
         Self {
             index,

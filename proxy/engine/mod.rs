@@ -232,8 +232,12 @@ impl Engine {
             }
             Input::Stored { instance, id, result } => self.take_stored(instance, id, result),
             Input::Leadership { leader, records } => self.take_leadership(leader, records),
+            Input::Seen(records) => self.take_seen(records),
             Input::StoreHealth { up, why } => self.take_store_health(up, why),
             Input::Order { instance, verb, order, reply } => match self.by_name.get(&instance) {
+                Some(_) if !self.leader => {
+                    let _ = reply.send(Err(Refusal::Elsewhere(self.store.leader())));
+                }
                 Some(&index) => self.take_order(index, verb, order, reply),
                 None => {
                     let _ = reply.send(Err(Refusal::Unknown(format!("there is no instance '{instance}'"))));
@@ -323,6 +327,15 @@ impl Engine {
             let record = records.remove(&instance.spec.name).map(|kept| kept.for_members(names));
             instance.welcome_again(&self.name, leader);
             self.observe(index, Observed::Leadership { leader, record, wall_ms: clock::wall_ms() });
+        }
+    }
+
+    fn take_seen(&mut self, records: Vec<(String, Kept)>) {
+        for (name, kept) in records {
+            let Some(&index) = self.by_name.get(&name) else { continue };
+            let Some(instance) = self.instances.get(&index) else { continue };
+            let record = kept.for_members(instance.spec.members.each_ref().map(|m| m.name.as_str()));
+            self.observe(index, Observed::Seen { record });
         }
     }
 

@@ -10,10 +10,12 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::{Pair, serve};
+use crate::takeover::Sockets;
 
 /// The thread; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Endpoints {
+    sockets: Arc<Sockets>,
     runtime: Handle,
     _keep: oneshot::Sender<()>,
 }
@@ -23,14 +25,14 @@ impl Endpoints {
     ///
     /// # Errors
     /// The system's, if there is no thread or no epoll to be had.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(sockets: Arc<Sockets>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (keep, ended) = oneshot::channel::<()>();
         std::thread::Builder::new().name("platform".to_owned()).spawn(move || {
             let _ = runtime.block_on(ended);
         })?;
-        Ok(Self { runtime: handle, _keep: keep })
+        Ok(Self { sockets, runtime: handle, _keep: keep })
     }
 
     /// Listens, and serves `pair` there until the endpoint is dropped.
@@ -38,8 +40,7 @@ impl Endpoints {
     /// # Errors
     /// The system's, if the address can't be had.
     pub fn open(&self, listen: SocketAddr, pair: Arc<dyn Pair>) -> io::Result<Endpoint> {
-        let listener = TcpListener::bind(listen)?;
-        listener.set_nonblocking(true)?;
+        let listener = self.sockets.listen(listen)?;
         tracing::info!(listener = "platform", instance = pair.id(), address = %listener.local_addr()?, "listening");
         let task = self.serve(&listener, pair)?;
         Ok(Endpoint { listener, task })
@@ -69,7 +70,7 @@ impl Endpoints {
 /// One instance's endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     task: JoinHandle<()>,
 }
 

@@ -43,6 +43,7 @@ impl EnginePair {
                 Ok(_) => Ok(()),
                 Err(Refusal::Not(reasons)) => Err(reasons.join("; ")),
                 Err(Refusal::Unknown(what)) => Err(what),
+                Err(Refusal::Elsewhere(leader)) => Err(Refusal::elsewhere(leader.as_ref())),
                 Err(Refusal::Stopping) => Err("this proxy is stopping".to_owned()),
             }
         }

@@ -7,52 +7,52 @@
 //! current-thread runtime, so that a heartbeat and its grant never change threads), `admin` serves people and
 //! scrapers, `journal` and `events` write.
 
+mod keeper;
+mod links;
+mod sight;
 mod site;
 mod spec;
+mod stop;
 mod watch;
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, Problems, Secrets, StoreKind};
+use crate::config::{Config, Problems, Secrets};
 use crate::drill::Drills;
-use crate::engine::{self, Engine, Handle, Input, Parts};
+use crate::engine::{self, Engine, Parts};
 use crate::events::{EventLog, Level};
-use crate::store::file::FileStore;
-use crate::store::group::GroupStore;
-use crate::store::{Kept, Store};
+use crate::takeover::{Asked, Elder, Heir, Sockets};
 use crate::traffic::Traffic;
-use crate::{hooks, link, notify};
+use crate::{hooks, notify};
+use keeper::Keeper;
+use links::Links;
 use site::Site;
+use stop::Running;
 use watch::Watch;
 
 /// Exit code when an address, the store or a thread could not be had.
 const EXIT_UNAVAILABLE: u8 = 69;
-/// After `/readyz` says that we stop, an ingress gets this long to notice before we stop to accept: they look
-/// every few seconds.
-const UNREADY_FIRST: Duration = Duration::from_secs(5);
-/// A link on which nothing came for this many heartbeats is closed; its launcher opens it again.
-const LINK_IDLE_HEARTBEATS: u32 = 20;
-/// Link events that may wait for the engine.
-const LINK_QUEUE: usize = 1024;
+/// After a takeover: how long to let the process before us serve while an instance has no active.
+const ROUTES_WITHIN: Duration = Duration::from_secs(5);
+const TAKEOVER_FAILED: &str = "the running hotspare could not be taken over";
 
 /// Runs until SIGTERM or SIGINT; returns the process's exit code. `file` is read again on SIGHUP and when it changes.
-pub fn run(config: Config, file: &Path) -> ExitCode {
+/// With `takeover`, the place of the process is taken that runs with the same `[store] dir`.
+pub fn run(config: Config, file: &Path, takeover: bool) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return unavailable("the runtime could not be started", &error),
     };
     runtime.block_on(async {
-        match serve(&config, file).await {
+        match serve(&config, file, takeover).await {
             Ok(()) => ExitCode::SUCCESS,
             Err((what, error)) => unavailable(&what, error.as_ref()),
         }
@@ -72,31 +72,39 @@ fn failed<E: std::error::Error + 'static>(what: impl Into<String>) -> impl FnOnc
     move |error| (what, Box::new(error))
 }
 
-async fn serve(config: &Config, file: &Path) -> Result<(), Failure> {
+async fn serve(config: &Config, file: &Path, takeover: bool) -> Result<(), Failure> {
+    // Asked now: once a new program stands in its place, the system no longer knows where this one was.
+    let program = std::env::current_exe().map_err(failed("this program's own place is not known"))?;
     let (handle, inputs) = engine::queue();
-    let admin_listener = bind("admin", config.admin.listen).await?;
-    let link_listener = match config.links {
-        Some(address) => Some(bind("links", address).await?),
-        None => None,
-    };
-    let (store, records, group) = open_store(config, handle.clone()).await?;
+    let (heir, sockets) = meet(config, takeover)?;
+    let admin_listener = listen(&sockets, "admin", config.admin.listen)?;
+    let link_listener = config.links.map(|address| listen(&sockets, "links", address)).transpose()?;
     let (events, writer) = EventLog::open(&config.store.dir).map_err(failed("the event log could not be opened"))?;
     let cannot = "the data path could not be started";
-    let traffic = Traffic::start(&config.proxy, handle.clone()).map_err(failed(cannot))?;
-    let (site, specs) = Site::start(config, handle.clone(), traffic.clone()).map_err(failed(cannot))?;
+    let traffic = Traffic::start(&config.proxy, handle.clone(), sockets.clone()).map_err(failed(cannot))?;
+    if let Some(heir) = &heir {
+        // The one before us serves on until we have routes.
+        traffic.accept(false).map_err(failed(cannot))?;
+        traffic.tell(heir.tell_routes().map_err(failed(TAKEOVER_FAILED))?);
+    }
+    let (site, specs) =
+        Site::start(config, handle.clone(), traffic.clone(), sockets.clone()).map_err(failed(cannot))?;
     tokio::spawn(traffic.clone().resolve());
+    if let Some(heir) = &heir {
+        heir.take().map_err(failed(TAKEOVER_FAILED))?;
+    }
+    let (keeper, records) = Keeper::open(config, handle.clone()).await?;
     let instances = specs.into_iter().map(|spec| {
         let names = spec.members.each_ref().map(|m| m.name.as_str());
         let record = records.get(&spec.name).map(|kept| kept.clone().for_members(names));
         (spec, record)
     });
     let instances = instances.collect();
-    let routes = Box::new(traffic.clone());
+    let (store, routes) = (keeper.store(), Box::new(traffic.clone()));
     let parts = Parts { name: config.name.clone(), instances, store, routes, events: events.clone() };
     let deciding = tokio::spawn(Engine::new(parts, inputs).run());
-    if let Some(listener) = link_listener {
-        serve_links(listener, config, site.identities.clone(), handle.clone());
-    }
+    let mut links = link_listener.map(|l| Links::new(l, config, site.identities.clone(), handle.clone()));
+    links.iter_mut().try_for_each(Links::open).map_err(failed("links: the listener could not be served"))?;
     for hook in &config.hooks {
         tokio::spawn(hooks::run(hook.clone(), events.clone()));
     }
@@ -106,53 +114,95 @@ async fn serve(config: &Config, file: &Path) -> Result<(), Failure> {
     let site = site.with_drills(drills.clone());
     let admin =
         Arc::new(Admin { engine: handle.clone(), events: events.clone(), drills, access, stopping: stopping.clone() });
-    let admin_thread = serve_admin(admin_listener, admin)?;
+    if let Some(heir) = heir {
+        take_traffic(heir, &traffic).await?;
+    }
+    let admin = serve_admin(&admin_listener, admin)?;
+    let asked = wait_for_an_heir(config, sockets, traffic.clone());
 
     notify::tell("READY=1");
     let watch = Watch::new(file).map_err(failed("SIGHUP could not be listened for"))?;
     let reloading = tokio::spawn(reload_when_changed(site, watch, file.to_path_buf(), events));
-    let result = until_stopped(deciding, handle, &stopping, traffic, reloading, config.proxy.drain, group).await;
-    drop(admin_thread);
+    let (config, file, engine, sight) = (config.clone(), file.to_path_buf(), handle, None);
+    let running = Running {
+        config,
+        program,
+        file,
+        deciding,
+        engine,
+        keeper,
+        traffic,
+        links,
+        stopping,
+        reloading,
+        admin,
+        asked,
+        sight,
+    };
+    let result = running.until_stopped().await;
     writer.finish();
     result
 }
 
-async fn bind(what: &str, address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(address).await.map_err(failed(format!("{what}: cannot listen on {address}")))?;
+fn listen(sockets: &Sockets, what: &str, address: SocketAddr) -> Result<Arc<TcpListener>, Failure> {
+    let listener = sockets.listen(address).map_err(failed(format!("{what}: cannot listen on {address}")))?;
     let bound = listener.local_addr().map_err(failed(format!("{what}: no address")))?;
     tracing::info!(listener = what, address = %bound, "listening");
     Ok(listener)
 }
 
-type Records = std::collections::BTreeMap<String, Kept>;
-
-/// The store, what is on record in it, and the group whose leadership is to be given up at the end.
-type Opened = (Box<dyn Store>, Records, Option<GroupStore>);
-
-async fn open_store(config: &Config, engine: Handle) -> Result<Opened, Failure> {
-    match &config.store.kind {
-        StoreKind::File => {
-            let (store, loaded) =
-                FileStore::open(&config.store.dir, engine).map_err(failed("the store could not be opened"))?;
-            if loaded.dropped_tail_bytes > 0 {
-                let bytes = loaded.dropped_tail_bytes;
-                tracing::warn!(bytes, "the journal's last write was never acknowledged, and was dropped");
-            }
-            Ok((Box::new(store), loaded.records, None))
-        }
-        StoreKind::Kubernetes { .. } | StoreKind::Etcd { .. } => {
-            let joined = GroupStore::join(config, engine).await.map_err(std::io::Error::other);
-            let group = joined.map_err(failed("the store could not be opened"))?;
-            Ok((Box::new(group.clone()), Records::new(), Some(group)))
-        }
+/// The process whose place is to be taken, if one is, and the sockets that it listens with.
+fn meet(config: &Config, takeover: bool) -> Result<(Option<Arc<Heir>>, Arc<Sockets>), Failure> {
+    if !takeover {
+        return Ok((None, Arc::default()));
     }
+    let (heir, inherited) = Heir::meet(&config.store.dir).map_err(failed(TAKEOVER_FAILED))?;
+    Ok((Some(Arc::new(heir)), Arc::new(Sockets::inheriting(inherited))))
+}
+
+/// The launchers first, then, once there is somebody to send them to, the clients.
+async fn take_traffic(heir: Arc<Heir>, traffic: &Traffic) -> Result<(), Failure> {
+    let (links, clients) = (heir.clone(), heir);
+    // Should the one before us end meanwhile, it is all ours anyway.
+    if let Err(error) = blocking(move || links.deciding()).await {
+        tracing::warn!(%error, "takeover: the process before has ended early");
+    }
+    let routed = async {
+        while !traffic.has_routes() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(ROUTES_WITHIN, routed).await.is_err() {
+        tracing::warn!("takeover: not every instance has an active; its clients wait");
+    }
+    traffic.accept(true).map_err(failed("the data path does not accept"))?;
+    if let Err(error) = blocking(move || clients.serving()).await {
+        tracing::warn!(%error, "takeover: the process before has ended early");
+    }
+    tracing::info!("taken over");
+    Ok(())
+}
+
+async fn blocking(step: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> std::io::Result<()> {
+    tokio::task::spawn_blocking(step).await.unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)))
+}
+
+/// Steps to take when a process comes that takes over from this one; `None` if none can.
+fn wait_for_an_heir(config: &Config, sockets: Arc<Sockets>, traffic: Arc<Traffic>) -> Option<mpsc::Receiver<Asked>> {
+    let waiting = Elder::wait(&config.store.dir, sockets, traffic);
+    waiting.inspect_err(|error| tracing::warn!(%error, "this process can't be taken over by a new one")).ok()
 }
 
 async fn reload_when_changed(mut site: Site, mut watch: Watch, file: std::path::PathBuf, events: EventLog) {
     loop {
         watch.changed().await;
         let outcome = match Config::load(&file, Secrets::Read) {
-            Ok(config) => site.reload(config).await,
+            Ok(config) => {
+                notify::reloading();
+                let outcome = site.reload(config).await;
+                notify::tell("READY=1");
+                outcome
+            }
             Err(problems) => {
                 Err(format!("it has {} problems, nothing was applied: {}", problems.list.len(), in_a_line(&problems)))
             }
@@ -169,22 +219,9 @@ fn in_a_line(problems: &Problems) -> String {
     problems.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
-fn serve_links(listener: TcpListener, config: &Config, identities: Arc<ArcSwap<link::Identities>>, engine: Handle) {
-    let slowest = config.instances.iter().map(|i| i.lease.heartbeat).max().unwrap_or(Duration::from_millis(100));
-    let (sender, mut events) = mpsc::channel(LINK_QUEUE);
-    tokio::spawn(link::serve(listener, identities, slowest * LINK_IDLE_HEARTBEATS, sender));
-    tokio::spawn(async move {
-        while let Some(event) = events.recv().await {
-            if !engine.send(Input::Link(event)).await {
-                return;
-            }
-        }
-    });
-}
-
 /// The admin listener's own thread: a slow scrape must not delay a heartbeat. It ends with the process.
-fn serve_admin(listener: TcpListener, admin: Arc<Admin>) -> Result<oneshot::Sender<()>, Failure> {
-    let listener = listener.into_std().map_err(failed("admin: the listener could not be handed over"))?;
+fn serve_admin(listener: &TcpListener, admin: Arc<Admin>) -> Result<oneshot::Sender<()>, Failure> {
+    let listener = listener.try_clone().map_err(failed("admin: the listener could not be handed over"))?;
     let (keep, ended) = oneshot::channel::<()>();
     std::thread::Builder::new()
         .name("admin".to_owned())
@@ -192,7 +229,7 @@ fn serve_admin(listener: TcpListener, admin: Arc<Admin>) -> Result<oneshot::Send
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("the first runtime of this process could be built, and so can this one");
             runtime.block_on(async {
-                let listener = TcpListener::from_std(listener).expect("it was non-blocking and registered before");
+                let listener = tokio::net::TcpListener::from_std(listener).expect("it is non-blocking");
                 tokio::select! {
                     () = admin::serve(listener, admin) => {}
                     _ = ended => {}
@@ -201,63 +238,4 @@ fn serve_admin(listener: TcpListener, admin: Arc<Admin>) -> Result<oneshot::Send
         })
         .map_err(failed("admin: no thread"))?;
     Ok(keep)
-}
-
-async fn until_stopped(
-    deciding: tokio::task::JoinHandle<()>,
-    engine: Handle,
-    stopping: &AtomicBool,
-    traffic: Arc<Traffic>,
-    reloading: tokio::task::JoinHandle<()>,
-    drain: Duration,
-    group: Option<GroupStore>,
-) -> Result<(), Failure> {
-    let mut deciding = deciding;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed("SIGTERM could not be listened for"))?;
-    let mut watchdog = notify::watchdog_pace().map(tokio::time::interval);
-    let drain = loop {
-        tokio::select! {
-            _ = terminate.recv() => break drain,
-            // Somebody at a terminal wants it to end now.
-            _ = tokio::signal::ctrl_c() => break Duration::ZERO,
-            () = async { watchdog.as_mut().expect("the branch is guarded").tick().await; }, if watchdog.is_some() => {
-                // The engine answers, so it lives; a hung engine starves the watchdog.
-                if engine.status().await.is_some() {
-                    notify::tell("WATCHDOG=1");
-                }
-            }
-            ended = &mut deciding => {
-                let why = ended.err().map_or_else(|| "it returned".to_owned(), |e| e.to_string());
-                tracing::error!(why, "the engine has ended; leases run out and peers take over");
-                return Err(("the engine has ended".to_owned(), Box::new(std::io::Error::other(why))));
-            }
-        }
-    };
-    tracing::info!("stopping: not ready any more, then drain");
-    notify::tell("STOPPING=1");
-    stopping.store(true, Ordering::Relaxed);
-    reloading.abort();
-    let unready_first = UNREADY_FIRST.min(drain);
-    tokio::select! {
-        () = tokio::time::sleep(unready_first) => {}
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    match &group {
-        // Another proxy decides from here on; our engine follows it while connections drain.
-        Some(group) => group.release().await,
-        None => stop(&engine).await,
-    }
-    let joined = tokio::task::spawn_blocking(move || traffic.stop(drain.saturating_sub(unready_first))).await;
-    stop(&engine).await;
-    let _ = deciding.await;
-    joined.map_err(failed("the data path did not stop in order"))
-}
-
-/// Returns once nothing more is decided.
-async fn stop(engine: &Handle) {
-    let (done, stopped) = oneshot::channel();
-    if engine.send(Input::Stop(done)).await {
-        let _ = stopped.await;
-    }
 }

@@ -19,6 +19,7 @@ use crate::engine::{Handle, Input, InstanceSpec, Reload};
 use crate::link::Identities;
 use crate::platform::{Endpoint, Endpoints, EnginePair};
 use crate::probe::{self, ActiveMark, Checked};
+use crate::takeover::Sockets;
 use crate::traffic::Traffic;
 
 /// Tables that are read at the start only.
@@ -56,6 +57,7 @@ impl Site {
         config: &Config,
         engine: Handle,
         traffic: Arc<Traffic>,
+        sockets: Arc<Sockets>,
     ) -> Result<(Self, Vec<InstanceSpec>), hotspare_datapath::Error> {
         let mut site = Self {
             config: config.clone(),
@@ -63,7 +65,7 @@ impl Site {
             traffic,
             identities: Arc::default(),
             access: Arc::new(ArcSwap::from_pointee(Access::of(&config.admin))),
-            platform: Endpoints::start().map_err(no_platform_thread)?,
+            platform: Endpoints::start(sockets).map_err(no_platform_thread)?,
             served: HashMap::new(),
             next_number: 0,
             drills: None,

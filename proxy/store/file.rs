@@ -3,8 +3,10 @@
 //! Writes that arrive while one is being synced go to the disk together, so a hundred failovers at once cost a few
 //! syncs and not a hundred.
 
-use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use super::journal::{Journal, JournalError, Loaded};
 use super::{Kept, Store, Write};
@@ -13,10 +15,22 @@ use crate::engine::{Handle, Input};
 /// Writes that may wait for the disk; one is in flight per instance as a rule.
 const QUEUE: usize = 4096;
 
-/// The store of `[store] kind = "file"`. Dropping it ends its thread once all that was queued is written.
+/// The store of `[store] kind = "file"`. Clones share it; its thread ends with the last one, once all that was queued is
+/// written.
+#[derive(Clone)]
 pub struct FileStore {
-    writes: SyncSender<Write>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    dir: PathBuf,
     engine: Handle,
+    open: Mutex<Option<Open>>,
+}
+
+struct Open {
+    writes: SyncSender<Write>,
+    thread: JoinHandle<()>,
 }
 
 impl FileStore {
@@ -25,14 +39,41 @@ impl FileStore {
     /// # Errors
     /// [`JournalError`], whose message says what to do.
     pub fn open(dir: &Path, engine: Handle) -> Result<(Self, Loaded<Kept>), JournalError> {
-        let (journal, loaded) = Journal::open(dir)?;
+        let shared = Arc::new(Shared { dir: dir.to_path_buf(), engine, open: Mutex::default() });
+        let store = Self { shared };
+        let loaded = store.reopen()?;
+        Ok((store, loaded))
+    }
+
+    /// Writes what is queued and closes the journal, so that another process can open it. What comes later fails.
+    /// Blocks.
+    pub fn close(&self) {
+        let open = self.lock().take();
+        if let Some(Open { writes, thread }) = open {
+            drop(writes);
+            // One that panicked has written nothing more either.
+            let _ = thread.join();
+        }
+    }
+
+    /// Opens the journal again after [`FileStore::close`].
+    ///
+    /// # Errors
+    /// [`JournalError`]; then it stays closed.
+    pub fn reopen(&self) -> Result<Loaded<Kept>, JournalError> {
+        let (journal, loaded) = Journal::open(&self.shared.dir)?;
         let (writes, queue) = sync_channel(QUEUE);
-        let answers = engine.clone();
-        std::thread::Builder::new()
+        let answers = self.shared.engine.clone();
+        let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || write(journal, &queue, &answers))
-            .map_err(|source| JournalError::Io { path: dir.to_path_buf(), source })?;
-        Ok((Self { writes, engine }, loaded))
+            .map_err(|source| JournalError::Io { path: self.shared.dir.clone(), source })?;
+        *self.lock() = Some(Open { writes, thread });
+        Ok(loaded)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+        self.shared.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -46,10 +87,13 @@ impl Store for FileStore {
     }
 
     fn persist(&self, write: Write) {
-        if let Err(TrySendError::Full(write) | TrySendError::Disconnected(write)) = self.writes.try_send(write) {
-            let result = Err("the journal's queue is full: the disk does not keep up".to_owned());
-            self.engine.report(Input::Stored { instance: write.instance, id: write.id, result });
-        }
+        let (instance, id) = (write.instance, write.id);
+        let why = match self.lock().as_ref().map(|open| open.writes.try_send(write).is_ok()) {
+            Some(true) => return,
+            Some(false) => "the journal's queue is full: the disk does not keep up",
+            None => "another process has the journal",
+        };
+        self.shared.engine.report(Input::Stored { instance, id, result: Err(why.to_owned()) });
     }
 }
 

@@ -25,6 +25,15 @@ pub struct Write {
     pub kept: Kept,
 }
 
+/// The proxy of a group that decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    /// Its name.
+    pub name: String,
+    /// Where it takes orders, such as `http://10.0.0.11:9480`; `None` if others can't reach it there.
+    pub admin: Option<String>,
+}
+
 /// Where records go.
 pub trait Store: Send {
     /// The word for it in the configuration.
@@ -38,6 +47,11 @@ pub trait Store: Send {
     /// upon it only if this still lies ahead: so a pause of the process does no harm.
     fn leads_until(&self) -> Time {
         Time::MAX
+    }
+
+    /// Who decides, as far as is known, while this process does not.
+    fn leader(&self) -> Option<Leader> {
+        None
     }
 
     /// What is known to be on record of an instance that comes in with a reload.

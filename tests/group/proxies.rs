@@ -74,23 +74,25 @@ impl Group {
 
     /// Starts the three nodes of etcd, with what they have on disk.
     pub(crate) fn start_store(&mut self) {
+        self.etcd = (0..3).map(|n| self.store_node(n)).collect();
+    }
+
+    fn store_node(&self, n: usize) -> Process {
         let ip = self.lab.ip(STORE);
         let url = |port: usize| format!("http://{ip}:{port}");
         let cluster: Vec<String> = (0..3).map(|n| format!("n{n}={}", url(2480 + n))).collect();
-        for n in 0..3 {
-            let mut command = self.lab.command(STORE, "etcd");
-            command.args([format!("--name=n{n}"), format!("--data-dir={}", self.path(&format!("etcd-{n}")).display())]);
-            for (option, value) in [
-                ("listen-client-urls", url(2380 + n)),
-                ("advertise-client-urls", url(2380 + n)),
-                ("listen-peer-urls", url(2480 + n)),
-                ("initial-advertise-peer-urls", url(2480 + n)),
-                ("initial-cluster", cluster.join(",")),
-            ] {
-                command.arg(format!("--{option}={value}"));
-            }
-            self.etcd.push(Process::start(&format!("etcd {n}"), command));
+        let mut command = self.lab.command(STORE, "etcd");
+        command.args([format!("--name=n{n}"), format!("--data-dir={}", self.path(&format!("etcd-{n}")).display())]);
+        for (option, value) in [
+            ("listen-client-urls", url(2380 + n)),
+            ("advertise-client-urls", url(2380 + n)),
+            ("listen-peer-urls", url(2480 + n)),
+            ("initial-advertise-peer-urls", url(2480 + n)),
+            ("initial-cluster", cluster.join(",")),
+        ] {
+            command.arg(format!("--{option}={value}"));
         }
+        Process::start(&format!("etcd {n}"), command)
     }
 
     /// `kill -9` of all of etcd.
@@ -122,7 +124,7 @@ impl Group {
         let path = |name: &str| self.path(name).display().to_string();
         let store = self.lab.ip(STORE);
         let mut text = format!(
-            "[proxy]\nname = \"{name}\"\ndrain = \"2s\"\n\
+            "[proxy]\nname = \"{name}\"\ndrain = \"4s\"\n\
              [admin]\nlisten = \"0.0.0.0:9480\"\n\
              [[admin.token]]\nname = \"test\"\nrole = \"admin\"\ntoken_file = \"{token}\"\n\
              [links]\nlisten = \"0.0.0.0:9481\"\n\
@@ -175,8 +177,7 @@ impl Group {
 
     /// What a proxy says of itself.
     pub(crate) fn status(&self, proxy: &str) -> Result<Value, String> {
-        let at = SocketAddr::new(self.lab.control_ip(proxy), 9480);
-        let request = http::get(at, "/status").token(TOKEN_ADMIN).within(Duration::from_secs(2));
+        let request = http::get(self.admin(proxy), "/status").token(TOKEN_ADMIN).within(Duration::from_secs(2));
         let answer = request.send().map_err(|error| error.to_string())?;
         if answer.status == 200 { Ok(answer.json()) } else { Err(format!("{}: {}", answer.status, answer.body)) }
     }
@@ -218,6 +219,57 @@ impl Group {
             let status = self.status(proxy)?;
             if status["controller"]["store_ok"] == up { Ok(()) } else { Err(status["controller"].to_string()) }
         });
+    }
+
+    /// The proxy that leads, and the other one.
+    pub(crate) fn leader_and_follower(&self) -> (&'static str, &'static str) {
+        let leader = self.leader();
+        (leader, other(leader))
+    }
+
+    /// The admin listener of a proxy.
+    pub(crate) fn admin(&self, proxy: &str) -> SocketAddr {
+        SocketAddr::new(self.lab.control_ip(proxy), 9480)
+    }
+
+    /// Waits until clients of this proxy are served by this very member and epoch.
+    pub(crate) fn wait_for_active(&self, proxy: &str, active: &Who) -> Who {
+        wait_until(PATIENCE, &format!("{active:?} serves through {proxy}"), || match self.who(proxy) {
+            Ok(now) if now == *active => Ok(now),
+            seen => Err(seen),
+        })
+    }
+
+    /// Nothing passes between a proxy and the members; it still reaches the store and the other proxy.
+    pub(crate) fn cut_from_members(&self, proxy: &str) {
+        MEMBERS.iter().for_each(|member| self.lab.separate(proxy, member));
+    }
+
+    /// Nothing passes between a proxy and the store.
+    pub(crate) fn cut_from_store(&self, proxy: &str) {
+        self.lab.separate(proxy, STORE);
+    }
+
+    /// Which node of etcd leads the others.
+    pub(crate) fn leading_store_node(&self) -> usize {
+        wait_until(PATIENCE, "one node of etcd leads", || {
+            let ip = self.lab.ip(STORE);
+            let endpoints: Vec<String> = (0..3).map(|n| format!("http://{ip}:{}", 2380 + n)).collect();
+            let mut command = self.lab.command(STORE, "etcdctl");
+            command.env("ETCDCTL_API", "3").arg(format!("--endpoints={}", endpoints.join(",")));
+            let output =
+                command.args(["endpoint", "status", "--write-out=json"]).output().map_err(|e| e.to_string())?;
+            let status: Value = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
+            let leads = |node: &Value| node["Status"]["leader"] == node["Status"]["header"]["member_id"];
+            let found = status.as_array().into_iter().flatten().find(|node| leads(node));
+            let at = found.and_then(|node| node["Endpoint"].as_str()).ok_or_else(|| status.to_string())?;
+            endpoints.iter().position(|endpoint| endpoint == at).ok_or_else(|| at.to_owned())
+        })
+    }
+
+    /// Starts the node of etcd again that was killed.
+    pub(crate) fn revive_store_node(&mut self, node: usize) {
+        self.etcd[node] = self.store_node(node);
     }
 
     /// Who serves a client of this proxy.

@@ -44,8 +44,9 @@ impl Worker {
 
     pub(crate) fn close_listener(&mut self, place: u32) {
         while self.accept_some(place) == BATCH {}
-        if let Some(listener) = self.listeners[place as usize].as_mut() {
-            listener.fd = None;
+        if let Some(fd) = self.listeners[place as usize].as_mut().and_then(|listener| listener.fd.take()) {
+            // Closing it ends the watch only if no other process has the socket too.
+            let _ = epoll::delete(&self.epoll, &fd);
         }
         self.forget_unused_listener(place);
     }

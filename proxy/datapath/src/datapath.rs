@@ -41,7 +41,7 @@ struct State {
 #[derive(Debug)]
 pub struct DataPath {
     mailboxes: Vec<Arc<Mailbox>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     state: Mutex<State>,
 }
 
@@ -54,7 +54,7 @@ impl DataPath {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if config.threads == 0 { cores } else { config.threads };
         let total = Arc::new(Pool::new(connection_bound(&config, count), count));
-        let mut this = Self { mailboxes: Vec::new(), threads: Vec::new(), state: Mutex::default() };
+        let mut this = Self { mailboxes: Vec::new(), threads: Mutex::default(), state: Mutex::default() };
         for thread in 0..count {
             let system = |what| move |e: rustix::io::Errno| Error::System { what, reason: e.into() };
             let mailbox = Arc::new(Mailbox::new().map_err(system("eventfd"))?);
@@ -62,7 +62,8 @@ impl DataPath {
                 .map_err(system("epoll"))?;
             let spawned = std::thread::Builder::new().name(format!("data-{thread}")).spawn(move || worker.run());
             this.mailboxes.push(mailbox);
-            this.threads.push(spawned.map_err(|reason| Error::System { what: "thread", reason })?);
+            let spawned = spawned.map_err(|reason| Error::System { what: "thread", reason })?;
+            this.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(spawned);
         }
         Ok(this)
     }
@@ -202,17 +203,14 @@ impl DataPath {
 
     /// Stops listening, closes what is parked, lets open connections go on for `at_most`, then resets the rest.
     /// Blocks until the threads have ended.
-    pub fn stop(mut self, at_most: Duration) {
-        self.end(at_most);
-    }
-
-    fn end(&mut self, at_most: Duration) {
+    pub fn stop(&self, at_most: Duration) {
         self.state().listeners.clear();
         let deadline = Instant::now() + at_most;
         for mailbox in &self.mailboxes {
             mailbox.send(Order::Stop(deadline));
         }
-        for thread in self.threads.drain(..) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
             // A thread contains its panics; should one end by one, there is nothing left to stop.
             let _ = thread.join();
         }
@@ -254,7 +252,7 @@ impl DataPath {
 
 impl Drop for DataPath {
     fn drop(&mut self) {
-        self.end(Duration::ZERO);
+        self.stop(Duration::ZERO);
     }
 }
 

@@ -96,6 +96,12 @@ pub enum Input {
         /// Wall clock, milliseconds since 1970: only to read times in the record.
         wall_ms: u64,
     },
+    /// While following: what the store has. Nothing is decided by it; it tells under which epoch a member was started
+    /// that can't say so itself.
+    Seen {
+        /// The record as it was read.
+        record: Record,
+    },
     /// This process was itself paused (suspended machine, stopped process, starved): look afresh before acting.
     Stalled {
         /// How long. Serde: milliseconds.

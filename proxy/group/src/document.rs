@@ -20,6 +20,9 @@ pub struct Document {
     pub version: u32,
     /// Who wrote it: the proxy's name and a part that is unique to the start of its process.
     pub holder: String,
+    /// Where the writer takes orders, for the others to pass them on; empty if it is not to be reached.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub admin: String,
     /// The number of the writer's attempt. With `holder` it names this very write, so a writer that had no answer
     /// knows its own work when it reads it; and no two writes are ever the same bytes.
     pub serial: u64,
@@ -47,6 +50,11 @@ pub struct Entry {
 impl Document {
     /// The version written by this code.
     pub const VERSION: u32 = 1;
+
+    /// The name of the proxy that leads by this document, as long as that is not proven to be over.
+    pub fn leader(&self) -> Option<&str> {
+        (!self.released).then(|| self.holder.rsplit_once('/').map_or(self.holder.as_str(), |(name, _)| name))
+    }
 
     /// How long the writer leads after having sent this.
     pub fn lead_for(&self) -> Duration {
@@ -114,6 +122,7 @@ mod tests {
         Document {
             version: 1,
             holder: "proxy-1/00ff".into(),
+            admin: "http://10.0.0.11:9480".into(),
             serial: 7,
             write: 30,
             term: 2,

@@ -29,6 +29,8 @@ const WATCH_AGAIN: Duration = Duration::from_millis(250);
 pub struct GroupConfig {
     /// The proxy's name; a part that is unique to this start is added.
     pub me: String,
+    /// Where it takes orders, for others to pass them on; may be empty.
+    pub admin: String,
     /// How long it leads after having sent a write.
     pub lead_for: Duration,
     /// How often a leader writes, and a follower reads.
@@ -73,6 +75,7 @@ impl Group {
         let (commands, queue) = mpsc::channel(QUEUE);
         let election = Election::new(Settings {
             me: me.clone(),
+            admin: config.admin,
             lead_for: config.lead_for,
             renew: config.renew,
             request_timeout: config.request_timeout,

@@ -185,6 +185,16 @@ impl Pair {
         self.proxy = Some(Process::start(PROXY, command));
     }
 
+    /// Starts a new `hotspare run` that takes over from the one that runs, which is returned.
+    ///
+    /// # Panics
+    /// If none was started.
+    pub fn take_over_proxy(&mut self) -> Process {
+        let mut command = self.network.command(PROXY, &hotspare().display().to_string());
+        command.args(["run", "--takeover"]).arg("--config").arg(&self.config).env("RUST_BACKTRACE", "1");
+        self.proxy.replace(Process::start("the proxy that takes over", command)).expect("the proxy was started")
+    }
+
     /// The proxy's process.
     ///
     /// # Panics

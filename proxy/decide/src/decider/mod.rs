@@ -7,12 +7,14 @@
 //! something changes, and takes the steps that are due. So nothing depends on the order in which two facts arrive.
 //!
 //! Reads in this order: `table` (the states), this file, `recover`, `start`, `failover`, `fencing` (tenures and
-//! proofs), `switchover`, `restart`, then `member`, `health`, `messages`, `damping`, `operator`, `durable`, `view`.
+//! proofs), `switchover`, `restart`, `follow`, then `member`, `health`, `messages`, `damping`, `operator`, `durable`,
+//! `view`.
 
 mod damping;
 mod durable;
 mod failover;
 mod fencing;
+mod follow;
 mod health;
 mod member;
 mod messages;
@@ -69,6 +71,8 @@ pub struct Decider {
     /// The highest epoch whose start was ordered, or may have been: a reservation below it is void.
     highest_ordered: Epoch,
     durable: Durable,
+    /// While following: what the store has.
+    seen: Option<follow::Seen>,
     /// The change under way that nobody asked for.
     replacing: Option<Replacing>,
     plan: Option<Plan>,
@@ -149,6 +153,7 @@ impl Decider {
             tenures: Vec::new(),
             highest_ordered: Epoch::NONE,
             durable: Durable::new(None, want),
+            seen: None,
             replacing: None,
             plan: None,
             rolling: None,
@@ -192,6 +197,7 @@ impl Decider {
             Input::PersistFailed { id, reason } => self.on_persist_failed(id, reason),
             Input::Operator { request, command } => self.on_operator(request, command),
             Input::Leadership { leader, record, wall_ms } => self.on_leadership(leader, record, wall_ms),
+            Input::Seen { record } => self.on_seen(record),
             Input::Stalled { gap } => self.on_stalled(gap),
         }
         self.advance();
@@ -284,7 +290,8 @@ impl Decider {
                 add(self.unreachable_rule_due().unwrap_or(self.now));
                 add(self.rollback_due());
             }
-            State::Recovering | State::Follower => {}
+            State::Follower => add(self.seen.as_ref().map_or(self.now, |seen| seen.heed_until)),
+            State::Recovering => {}
         }
         times[..n].iter().copied().filter(|at| *at > self.now).min()
     }
@@ -370,6 +377,9 @@ impl Decider {
 
     fn on_stalled(&mut self, gap: Duration) {
         self.event(EventKind::Stalled { gap_ms: ms(gap) });
+        if !self.leader {
+            self.look_afresh();
+        }
         self.observe_until = self.observe_until.max(self.now + self.settings.deadlines.observe);
     }
 }

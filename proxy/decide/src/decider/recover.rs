@@ -1,5 +1,5 @@
 //! After a start of the controller, or when leadership was won: look first, adopt what runs, act on fresh
-//! observations only. Also what a follower does.
+//! observations only.
 
 use super::durable::Durable;
 use super::fencing::Track;
@@ -61,6 +61,7 @@ impl Decider {
             self.count_unknown_lease(member);
         }
         self.leader = true;
+        self.seen = None;
         self.active = None;
         self.observe_until = self.now + self.settings.deadlines.recover;
         self.go(State::Recovering);
@@ -92,26 +93,6 @@ impl Decider {
         self.replacing = None;
         self.event(EventKind::LeadershipLost);
         self.go(State::Follower);
-    }
-
-    /// Without the lead: connections follow the highest tenure that is seen running. Nothing is decided by it.
-    pub(super) fn follow(&mut self) {
-        let running =
-            Member::BOTH.into_iter().filter_map(|member| self.runs(member).map(|epoch| (epoch, member))).max();
-        let gone = |m: Member| self.is_fresh(m) && self.runs(m).is_none();
-        match (running, self.route) {
-            (Some((epoch, member)), _) => self.set_route(Route::To { member, epoch }, Some(Duration::ZERO)),
-            (None, Route::To { member, .. }) if gone(member) => {
-                self.set_route(Route::Park { reason: ParkReason::NoActive }, Some(Duration::ZERO));
-            }
-            _ => {}
-        }
-    }
-
-    /// The tenure under which a fresh status says that flows run.
-    fn runs(&self, member: Member) -> Option<Epoch> {
-        let status = self.members[member].status.as_ref().filter(|_| self.is_fresh(member))?;
-        status.tenure.filter(|_| status.flows == FlowState::Running)
     }
 
     pub(super) fn step_recovering(&mut self) -> bool {

@@ -14,6 +14,8 @@ use crate::document::Document;
 pub struct Settings {
     /// The proxy's name and a part that is unique to the start of its process.
     pub me: String,
+    /// Where it takes orders, for others to pass them on; may be empty.
+    pub admin: String,
     /// How long it leads after having sent a write.
     pub lead_for: Duration,
     /// How often a leader writes, and a follower reads.

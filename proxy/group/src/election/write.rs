@@ -67,6 +67,7 @@ impl Election {
         self.serial += 1;
         document.version = Document::VERSION;
         document.holder = self.settings.me.clone();
+        document.admin = self.settings.admin.clone();
         document.serial = self.serial;
         document.write += 1;
         document.term += u64::from(self.lead.is_none() && self.resign == Resign::No);
@@ -98,6 +99,7 @@ impl Election {
         Document {
             version: Document::VERSION,
             holder: String::new(),
+            admin: String::new(),
             serial: 0,
             write: 0,
             term: 0,

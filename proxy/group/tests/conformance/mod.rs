@@ -17,6 +17,7 @@ pub fn document(write: u64) -> Arc<Document> {
     Arc::new(Document {
         version: Document::VERSION,
         holder: format!("writer/{write}"),
+        admin: String::new(),
         serial: write,
         write,
         term: 1,
@@ -113,6 +114,7 @@ impl Proxy {
         let (tell, events) = mpsc::unbounded_channel();
         let config = GroupConfig {
             me: name.to_owned(),
+            admin: String::new(),
             lead_for: Duration::from_millis(1500),
             renew: Duration::from_millis(200),
             request_timeout: Duration::from_millis(400),

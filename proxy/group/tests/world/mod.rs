@@ -140,6 +140,7 @@ impl World {
         let drift_ppm = *random.pick(&[1_000, 10_000, 50_000]);
         let settings = Settings {
             me: String::new(),
+            admin: String::new(),
             lead_for: Duration::from_millis(1000 + random.below(4000)),
             renew: Duration::from_millis(100 + random.below(200)),
             request_timeout: Duration::from_millis(100 + random.below(400)),

@@ -1,0 +1,147 @@
+//! A proxy that follows: where it sends connections by what members show and what the store has, however old that is.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use hotspare_decide::message::{FlowState, Heartbeat, MemberStatus, Up};
+use hotspare_decide::{
+    Decider, Effect, Epoch, Fencing, HealthSettings, Input, Intent, LeaseSettings, LinkId, Member, OnUnreachable,
+    ParkReason, PerMember, ProbeOutcome, Record, Route, Settings, Tenure, Time,
+};
+use std::time::Duration;
+
+const WALL: u64 = 1_800_000_000_000;
+const A: Route = Route::To { member: Member::A, epoch: Epoch(4) };
+const B: Route = Route::To { member: Member::B, epoch: Epoch(5) };
+
+fn at(ms: u64) -> Time {
+    Time::from_nanos(ms * 1_000_000)
+}
+
+fn park(reason: ParkReason) -> Route {
+    Route::Park { reason }
+}
+
+fn follower(fencing: Fencing) -> Decider {
+    let health = HealthSettings { checks: 1, ..HealthSettings::default() };
+    let settings = Settings { fencing: PerMember::new(fencing, fencing), health, ..Settings::default() };
+    Decider::follower(at(0), WALL, "line-1".into(), settings)
+}
+
+/// A active under 4, with 5 reserved for B.
+fn record() -> Record {
+    let tenure = |member, epoch| Tenure { member, epoch: Epoch(epoch) };
+    Record {
+        version: Record::VERSION,
+        epoch: Epoch(5),
+        tenures: vec![tenure(Member::A, 4), tenure(Member::B, 5)],
+        last_active: Some(Member::A),
+        intent: None,
+        lease: LeaseSettings::default(),
+        failovers_unix_ms: Vec::new(),
+        paused: None,
+        frozen: false,
+        held: [false; 2],
+    }
+}
+
+/// B active under 5, with 6 reserved for A.
+fn later() -> Record {
+    let tenures = vec![Tenure { member: Member::B, epoch: Epoch(5) }, Tenure { member: Member::A, epoch: Epoch(6) }];
+    Record { epoch: Epoch(6), tenures, last_active: Some(Member::B), ..record() }
+}
+
+fn seen(decider: &mut Decider, ms: u64, record: Record) {
+    decider.handle(at(ms), Input::Seen { record });
+}
+
+fn probed(decider: &mut Decider, ms: u64, member: Member, flows: Option<FlowState>) {
+    let outcome = match flows {
+        Some(_) => ProbeOutcome::Pass,
+        None => ProbeOutcome::Unknown { reason: "no answer".into() },
+    };
+    decider.handle(at(ms), Input::Probe { member, check: 0, outcome, flows });
+}
+
+#[test]
+fn without_a_lease_record_and_probe_must_agree() {
+    let d = &mut follower(Fencing::Confirmed(OnUnreachable::Wait));
+    probed(d, 10, Member::A, Some(FlowState::Running));
+    assert_eq!(d.route(), park(ParkReason::Recovering), "flows that run prove no epoch");
+    seen(d, 20, record());
+    assert_eq!(d.route(), A);
+    // The store is cut off from here on: whatever happens, nobody who isn't active gets a connection.
+    probed(d, 30, Member::A, None);
+    assert_eq!(d.route(), A, "no answer is no end");
+    probed(d, 40, Member::A, Some(FlowState::Stopped));
+    assert_eq!(d.route(), park(ParkReason::NoActive), "flows that were seen stopped get no client");
+    probed(d, 50, Member::B, Some(FlowState::Running));
+    assert_eq!(d.route(), park(ParkReason::NoActive), "by this record B was never started");
+    seen(d, 60, later());
+    assert_eq!(d.route(), B);
+    // A look at A that is older than the change.
+    probed(d, 70, Member::A, Some(FlowState::Running));
+    assert_eq!(d.route(), B);
+}
+
+#[test]
+fn a_newer_record_ends_a_route_before_any_probe_does() {
+    let d = &mut follower(Fencing::Confirmed(OnUnreachable::Wait));
+    seen(d, 10, record());
+    probed(d, 20, Member::A, Some(FlowState::Running));
+    assert_eq!(d.route(), A);
+    seen(d, 30, Record { tenures: later().tenures, last_active: Some(Member::B), ..later() });
+    assert_eq!(d.route(), park(ParkReason::NoActive), "A was fenced, and B not seen to run yet");
+    probed(d, 40, Member::B, Some(FlowState::Running));
+    assert_eq!(d.route(), B);
+}
+
+#[test]
+fn plain_servers_are_followed_by_the_record_alone() {
+    let d = &mut follower(Fencing::Plain);
+    seen(d, 10, record());
+    assert_eq!(d.route(), A);
+    seen(d, 20, later());
+    assert_eq!(d.route(), B);
+}
+
+#[test]
+fn a_switchover_on_record_lets_connections_wait_but_not_for_ever() {
+    let d = &mut follower(Fencing::Confirmed(OnUnreachable::Wait));
+    seen(d, 10, record());
+    probed(d, 20, Member::A, Some(FlowState::Running));
+    let intent = Intent::Switchover { from: Member::A, to: Member::B, reason: "test".into() };
+    seen(d, 30, Record { intent: Some(intent.clone()), ..record() });
+    assert_eq!(d.route(), park(ParkReason::Switchover));
+    // Nothing more is heard of it: the store is away, and A goes on.
+    let given_up = d.poll_timeout().unwrap();
+    d.handle_timeout(given_up);
+    assert_eq!(d.route(), A, "at {given_up:?}");
+}
+
+#[test]
+fn after_a_pause_of_its_own_it_waits_for_a_fresh_word() {
+    let d = &mut follower(Fencing::Leased);
+    let beat = |d: &mut Decider, ms: u64, seq| {
+        let status = MemberStatus {
+            flows: FlowState::Running,
+            tenure: Some(Epoch(4)),
+            max_epoch: Epoch(4),
+            ..MemberStatus::default()
+        };
+        let msg = Up::Heartbeat(Heartbeat { seq, echo: None, status });
+        d.handle(at(ms), Input::Up { member: Member::A, link: LinkId(1), msg });
+    };
+    d.handle(at(10), Input::LinkUp { member: Member::A, link: LinkId(1), session: 1 });
+    beat(d, 20, 1);
+    assert_eq!(d.route(), A);
+    while d.poll_effect().is_some() {}
+    d.handle(at(2_000), Input::Stalled { gap: Duration::from_secs(2) });
+    assert_eq!(d.route(), park(ParkReason::Recovering));
+    let drains = std::iter::from_fn(|| d.poll_effect()).find_map(|effect| match effect {
+        Effect::Route { drain, .. } => Some(drain),
+        _ => None,
+    });
+    assert_eq!(drains, Some(None), "open connections are left alone");
+    beat(d, 2_010, 2);
+    assert_eq!(d.route(), A);
+}
