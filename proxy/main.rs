@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hotspare::cli::{self, Cli, Command, Failure, RunArgs};
-use hotspare::{demo, run};
+use hotspare::{demo, panics, run, secrecy};
 
 fn main() -> ExitCode {
     if let Some(code) = hotspare_launcher::hidden(std::env::args_os()) {
@@ -12,7 +12,10 @@ fn main() -> ExitCode {
     }
     match Cli::parse().command {
         Command::Run(args) => proxy(&args),
-        Command::Launcher(args) => hotspare_launcher::run(args),
+        Command::Launcher(args) => {
+            secrecy::no_core_dump();
+            hotspare_launcher::run(args)
+        }
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => cli::exit(cli::check(&args)),
         Command::Config(args) => cli::exit(cli::config(&args)),
@@ -35,9 +38,11 @@ fn main() -> ExitCode {
 
 /// `hotspare run`: a valid configuration or nothing, then the log, then the proxy until it is told to stop.
 fn proxy(args: &RunArgs) -> ExitCode {
+    secrecy::no_core_dump();
     match cli::load(&args.config) {
         Ok(config) => {
             cli::log_to_stderr(&config.log);
+            panics::watch();
             run::run(config, &args.config.config, args.takeover)
         }
         Err(failure) => cli::exit(Err(failure)),

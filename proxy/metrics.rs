@@ -80,6 +80,8 @@ fn controller(families: &mut Families, status: &Status) {
         &[],
         c.journal_failures,
     );
+    let help = "Faults in the program itself: each is in the log.";
+    families.counter("hotspare_panics_total", help, &[], crate::panics::count());
     families.counter("hotspare_stalls_total", "Times this process itself stood still.", &[], c.stalls);
     for (reason, count) in &c.links_refused {
         let help = "Links of launchers that were refused.";

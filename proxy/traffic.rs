@@ -183,6 +183,7 @@ impl Traffic {
         let timeouts = Timeouts {
             connect: spec.timeouts.connect,
             idle: spec.timeouts.idle.0.unwrap_or(Duration::MAX),
+            head: spec.timeouts.head,
             ..Timeouts::default()
         };
         let name = format!("{}/{}", spec.name.as_str(), listener.name.as_str());

@@ -4,6 +4,7 @@
 #   HOTSPARE_NR4, HOTSPARE_NR5   folders whose node_modules hold Node-RED 4.x and 5.x
 #   HOTSPARE_NODE22              the Node.js that Node-RED 5.x needs (Node-RED 4.x runs on the machine's own)
 #   HOTSPARE_NRL                 folder whose node_modules hold FlowFuse's nr-launcher
+#   HOTSPARE_WEBSOCKETS          Python environment with Autobahn's websocket cases and a websocket server
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/hotspare
 
@@ -23,7 +24,9 @@ setup() {
     need_npm_folder nr4 --ignore-scripts
     need_npm_folder nr5
     need_npm_folder launcher --ignore-scripts
+    need_venv websockets
     export HOTSPARE_NR4=$npm_nr4 HOTSPARE_NR5=$npm_nr5 HOTSPARE_NRL=$npm_launcher
+    export HOTSPARE_WEBSOCKETS=$venv_websockets
     export HOTSPARE_NODE22=$npm_nr5/node_modules/node/bin/node
     [[ -x $HOTSPARE_NODE22 ]] || die "no Node.js at $HOTSPARE_NODE22: remove $npm_nr5 and run again"
 }
@@ -60,6 +63,7 @@ systemd-analyze systemd
 python3 python3
 /usr/share/doc/python3-venv python3-venv
 faketime faketime
+slowhttptest slowhttptest
 protoc protobuf-compiler
 /usr/include/google/protobuf/empty.proto libprotobuf-dev
 curl curl
@@ -109,13 +113,30 @@ need_npm_folder() {
     printf -v "npm_$name" %s "$folder"
 }
 
-# Bans, licences and sources need no network. cargo-deny is built once (about a minute) into the cache.
-check_dependencies() {
-    local deny
-    deny=$(command -v cargo-deny || echo "$cache/tools/bin/cargo-deny")
-    if [[ ! -x $deny ]]; then
-        echo 'tests/run: building cargo-deny, once'
-        CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root "$cache/tools" cargo-deny || return 1
+# need_venv NAME: a Python environment with what tests/NAME/requirements.txt lists, made once per content of that file;
+# sets venv_NAME to it.
+need_venv() {
+    local name=$1 list=tests/$1/requirements.txt folder
+    folder=$cache/python/$name-$(sha256sum "$list" | cut -c1-16)
+    if [[ ! -e $folder/complete ]]; then
+        echo "tests/run: pip install for $name into $folder"
+        rm -rf "$folder"
+        python3 -m venv "$folder" && "$folder/bin/pip" --quiet --disable-pip-version-check install -r "$list" ||
+            die "pip failed for $list"
+        touch "$folder/complete"
     fi
-    "$deny" --locked check --hide-inclusion-graph bans licenses sources
+    printf -v "venv_$name" %s "$folder"
+}
+
+# need_tool NAME: a program of crates.io, built once (about a minute) into the cache where the machine has none.
+need_tool() {
+    PATH=$PATH:$cache/tools/bin
+    command -v "$1" >/dev/null && return
+    echo "tests/run: building $1, once"
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root "$cache/tools" "$1"
+}
+
+# Bans, licences and sources need no network.
+check_dependencies() {
+    need_tool cargo-deny && cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 }

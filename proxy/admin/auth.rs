@@ -37,8 +37,19 @@ impl Role {
 /// The tokens that are valid.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// Token and the role it gives; empty means that the listener is on loopback and asks for none.
-    pub tokens: Vec<(Secret, Role)>,
+    /// Empty means that the listener is on loopback and asks for none.
+    pub tokens: Vec<Bearer>,
+}
+
+/// A token and what it gives. `Debug` does not show the token.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    /// Whose it is, for the audit record.
+    pub name: String,
+    /// What is shown.
+    pub token: Secret,
+    /// What it gives.
+    pub role: Role,
 }
 
 /// Why a request was not allowed.
@@ -80,7 +91,11 @@ impl Access {
                 crate::config::Role::Operate => Role::Operate,
                 crate::config::Role::Admin => Role::Admin,
             };
-            user.tokens.valid().map(move |token| (token.clone(), role))
+            user.tokens.valid().map(move |token| Bearer {
+                name: user.name.as_str().to_owned(),
+                token: token.clone(),
+                role,
+            })
         });
         Self { tokens: tokens.collect() }
     }
@@ -100,7 +115,7 @@ impl Access {
         if self.tokens.is_empty() {
             // Without tokens only loopback is served; a name in Host would be a page that re-bound its own name to us.
             return if host_is_local(headers) {
-                Ok((format!("local {from}"), Role::Admin))
+                Ok((format!("somebody at {}", from.ip()), Role::Admin))
             } else {
                 Err(Denied::ForeignOrigin)
             };
@@ -108,11 +123,12 @@ impl Access {
         let given = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
         let given = given.ok_or(Denied::NoToken)?;
         // Every token is compared, so that the time does not tell which one matched.
-        let best =
-            self.tokens.iter().filter(|(token, _)| same_secret(given, token.expose())).map(|(_, role)| *role).max();
-        match best {
+        let matching = self.tokens.iter().filter(|bearer| same_secret(given, bearer.token.expose()));
+        match matching.max_by_key(|bearer| bearer.role) {
             None => Err(Denied::NoToken),
-            Some(best) if best >= role => Ok((format!("{best:?} {from}"), best)),
+            Some(bearer) if bearer.role >= role => {
+                Ok((format!("{} ({}) at {}", bearer.name, bearer.role.word(), from.ip()), bearer.role))
+            }
             Some(_) => Err(Denied::NotThatRole),
         }
     }
@@ -122,7 +138,8 @@ impl Access {
 fn same_origin(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let host = headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
-    origin.to_str().ok().and_then(|o| o.split_once("://")).is_some_and(|(_, authority)| authority == host)
+    let authority = origin.to_str().ok().and_then(|o| o.split_once("://")).map(|(_, authority)| authority);
+    !host.is_empty() && authority == Some(host)
 }
 
 fn host_is_local(headers: &HeaderMap) -> bool {
@@ -152,7 +169,8 @@ mod tests {
 
     #[test]
     fn a_role_includes_the_ones_below_it_and_no_more() {
-        let access = Access { tokens: vec![(Secret::new("r"), Role::Read), (Secret::new("o"), Role::Operate)] };
+        let bearer = |token, role| Bearer { name: "n".to_owned(), token: Secret::new(token), role };
+        let access = Access { tokens: vec![bearer("r", Role::Read), bearer("o", Role::Operate)] };
         let ask =
             |token: &str, role| access.allows(&headers(&[("authorization", &format!("Bearer {token}"))]), from(), role);
         assert!(ask("r", Role::Read).is_ok());

@@ -3,6 +3,7 @@
 //! Owns routing, roles and answers. It knows the engine only by its [`Handle`], runs on threads of its own, and
 //! cannot delay a decision: a slow scrape or a stuck page costs nobody but itself.
 
+mod audit;
 mod auth;
 mod forward;
 mod live;
@@ -35,10 +36,11 @@ use crate::engine::{Handle, Order, Refusal, Verb};
 use crate::events::EventLog;
 use crate::metrics;
 
-pub use auth::{Access, Role};
+pub use auth::{Access, Bearer, Role};
 
-/// Connections served at once: scrapers, a few people, and room for a platform.
-const MAX_CONNECTIONS: usize = 512;
+/// Connections served at once: scrapers, a few people, and room for a platform. The data path sets descriptors aside
+/// for so many (`reserved_descriptors`).
+const MAX_CONNECTIONS: usize = 256;
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_BODY_BYTES: usize = 64 << 10;
 
@@ -106,7 +108,10 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
     };
     let (by, role) = match admin.access.load().allows(request.headers(), from, needs) {
         Ok(who) => who,
-        Err(refused) => return text(refused.status(), refused.sentence()),
+        Err(refused) => {
+            audit::denied(from, &method, &path, needs, refused);
+            return text(refused.status(), refused.sentence());
+        }
     };
     match (&method, segments.as_slice()) {
         (&Method::GET, ["livez"]) => text(StatusCode::OK, "alive"),
@@ -179,14 +184,20 @@ async fn order(admin: &Admin, instance: &str, verb: Verb, by: String, request: R
             }
         }
     };
-    order.by = by;
-    let described = format!("{verb:?} by {} ({})", order.by, order.reason.as_deref().unwrap_or("no reason given"));
+    if !order.reason.as_deref().is_none_or(audit::is_plain) {
+        return problem(StatusCode::BAD_REQUEST, "a reason is one line of at most 500 characters", &[]);
+    }
+    order.by.clone_from(&by);
+    let (only_check, why) = (order.check, order.reason.clone());
     let outcome = admin.engine.order(instance, verb, order).await;
     let result = match &outcome {
         Ok(accepted) => accepted.message.clone(),
-        Err(refusal) => format!("refused: {refusal:?}"),
+        Err(refusal) => refusal.to_string(),
     };
-    tracing::info!(target: "audit", instance, "{described}: {result}");
+    // What another proxy decides about is on its record.
+    if !only_check && !matches!(outcome, Err(Refusal::Elsewhere(_))) {
+        audit::record(&admin.events, instance, verb.word(), &by, why.as_deref(), &result);
+    }
     match outcome {
         Ok(accepted) => json(StatusCode::OK, &serde_json::json!({"ok": true, "message": accepted.message})),
         Err(Refusal::Elsewhere(leader)) => forward::to_the_leader(leader, &head, &body).await,
@@ -214,8 +225,10 @@ async fn drill(admin: &Admin, instance: &str, by: &str, request: Request<Incomin
     let (drills, name, who) = (admin.drills.clone(), instance.to_owned(), by.to_owned());
     let outcome = tokio::spawn(async move { drills.run(&name, fault, &who).await }).await;
     let outcome = outcome.unwrap_or(Err(Refusal::Stopping));
-    let result = outcome.as_ref().map_or_else(|refusal| format!("refused: {refusal:?}"), |r| r.sentence.clone());
-    tracing::info!(target: "audit", instance, "Drill by {by}: {result}");
+    let result = outcome.as_ref().map_or_else(ToString::to_string, |report| report.sentence.clone());
+    if !matches!(outcome, Err(Refusal::Elsewhere(_))) {
+        audit::record(&admin.events, instance, "drill", by, None, &result);
+    }
     match outcome {
         Ok(report) if report.passed => {
             json(StatusCode::OK, &serde_json::json!({"ok": true, "message": report.sentence}))

@@ -61,7 +61,7 @@ launcher = { kind = \"hotspare\", url = \"http://10.0.0.12:2880\", token_file = 
 /// The file.
 pub fn example() -> String {
     let mut text = INTRODUCTION.to_owned();
-    write_tables(&mut text, &File::section().built(""), "");
+    write_tables(&mut text, &File::section(), "");
     text
 }
 

@@ -79,48 +79,6 @@ impl Kind {
     }
 }
 
-/// Keys that are read and checked, and that nothing acts on yet. A file with one of them is refused (a limit that
-/// doesn't limit is worse than none), and schema, reference and example leave them out. Whoever builds what a key
-/// is for takes it from this list.
-const NOT_YET: [&str; 2] = ["instance.limits.per_source", "instance.limits.rate"];
-
-/// Whether something acts on this key. `path` may have the names of list entries in it: `instance[line-1].drill`.
-pub(super) fn is_built(path: &str) -> bool {
-    let mut plain = String::with_capacity(path.len());
-    let mut inside = false;
-    for c in path.chars() {
-        match c {
-            '[' => inside = true,
-            ']' => inside = false,
-            c if !inside => plain.push(c),
-            _ => {}
-        }
-    }
-    !NOT_YET.contains(&plain.as_str())
-}
-
-impl Section {
-    /// The section as users are shown it: without the keys that nothing acts on yet.
-    pub(super) fn built(&self, path: &str) -> Section {
-        let mut built = self.clone();
-        let full = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-        built.keys.retain(|key| is_built(&full(key.name)));
-        for key in &mut built.keys {
-            let path = full(key.name);
-            match &mut key.kind {
-                Kind::Table(inner) => *inner = inner.built(&path),
-                Kind::List(item) => {
-                    if let Kind::Table(inner) = item.as_mut() {
-                        *inner = inner.built(&path);
-                    }
-                }
-                _ => {}
-            }
-        }
-        built
-    }
-}
-
 /// `"a", "b" or "c"`.
 pub(super) fn words_or(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::File;
-use super::key::{Key, Kind, Section, is_built};
+use super::key::{Key, Kind, Section};
 use super::report::Report;
 use super::suggest::{elsewhere, suggest};
 use super::value::{Mismatch, Raw, Scalar};
@@ -100,23 +100,16 @@ pub(super) fn read_key<T: Field>(report: &mut Report, path: &str, table: &DeTabl
     }
 }
 
-/// Notes where the keys of a table stand, and reports those that its description doesn't have or nothing acts on.
+/// Notes where the keys of a table stand, and reports those that its description doesn't have.
 pub(super) fn place_keys(report: &mut Report, path: &str, table: &DeTable<'_>, keys: &[Key]) {
     for (name, _) in table {
         let full = join(path, name.get_ref());
         let place = report.place(full.clone(), &name.span());
         if keys.iter().all(|key| key.name != name.get_ref().as_ref()) {
-            let names: Vec<&str> = keys.iter().map(|key| key.name).filter(|name| is_built(&join(path, name))).collect();
+            let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
             let help = suggest(name.get_ref(), &names).or_else(|| elsewhere(name.get_ref()));
             let found = format!("the unknown key {}", name.get_ref());
             report.problem(&place, format!("one of {}", names.join(", ")), found, help);
-        } else if !is_built(&full) {
-            report.problem(
-                &place,
-                "no such key yet: nothing in this release acts on it",
-                name.get_ref().as_ref(),
-                None,
-            );
         }
     }
 }

@@ -27,7 +27,7 @@ Every key of `hotspare.toml`. This page is made from the program itself: `hotspa
 /// The page, as Markdown.
 pub fn reference() -> String {
     let mut page = INTRODUCTION.to_owned();
-    let root = File::section().built("");
+    let root = File::section();
     let mut sections = Vec::new();
     collect(&root, "", &mut sections);
     for (header, section) in sections {

@@ -14,7 +14,7 @@ use super::value::Raw;
 
 /// The schema as pretty JSON with a newline at its end.
 pub fn schema() -> String {
-    let mut root = table(&File::section().built(""));
+    let mut root = table(&File::section());
     root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     root["title"] = json!("hotspare's configuration");
     format!("{:#}\n", sorted(root))

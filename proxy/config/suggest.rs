@@ -24,7 +24,7 @@ pub(super) fn suggest(word: &str, words: &[&str]) -> Option<String> {
 /// For a key that belongs to another table: TOML gives a key to the last table header above it.
 pub(super) fn elsewhere(name: &str) -> Option<String> {
     let mut headers = Vec::new();
-    owners(&File::section().built(""), "", "the top of the file", name, &mut headers);
+    owners(&File::section(), "", "the top of the file", name, &mut headers);
     let owners = headers.join(" and ");
     (!headers.is_empty()).then(|| format!("{name} is a key of {owners}; a key belongs to the last [header] above it"))
 }

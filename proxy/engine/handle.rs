@@ -1,5 +1,7 @@
 //! How the rest of the process speaks with the engine: bounded messages in, answers by a one-shot.
 
+use std::fmt;
+
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
@@ -62,6 +64,20 @@ impl Verb {
             _ => return None,
         })
     }
+
+    /// The path segment of the verb.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Switchover => "switchover",
+            Self::Restart => "restart",
+            Self::Failover => "failover",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Fence => "fence",
+            Self::Release => "release",
+            Self::Unfreeze => "unfreeze",
+        }
+    }
 }
 
 /// It was taken, and done where doing is a matter of moments.
@@ -90,6 +106,17 @@ impl Refusal {
         match leader {
             Some(Leader { name, .. }) => format!("this proxy follows: '{name}' decides, give it the order"),
             None => "this proxy follows, and no proxy is known to decide at the moment".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(what) => write!(f, "refused: {what}"),
+            Self::Not(reasons) => write!(f, "refused: {}", reasons.join("; ")),
+            Self::Elsewhere(leader) => write!(f, "refused: {}", Self::elsewhere(leader.as_ref())),
+            Self::Stopping => f.write_str("refused: this proxy is stopping"),
         }
     }
 }

@@ -244,6 +244,8 @@ impl Engine {
                 }
             },
             Input::Status(reply) => {
+                #[cfg(debug_assertions)]
+                crate::panics::on_request();
                 let _ = reply.send(self.status());
             }
             Input::Explain { instance, reply } => {

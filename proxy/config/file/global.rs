@@ -15,7 +15,7 @@ section! {
         name: Option<Name>, otherwise "the machine's host name";
         /// Threads that carry traffic. Change it only to leave cores to others; 0 means one for each core.
         threads: u32 = 0, in 0 .. 1024;
-        /// Client connections at once over all instances. Raise it with the limit of open files: each takes up to six.
+        /// Client connections at once over all instances. Raise it with the limit of open files: each takes two. Where that limit allows fewer, so many come in and no more; some files are always kept for launchers, checks and admin.
         max_connections: u32 = 20000, in 1 .. 10000000;
         /// How long connections may finish after SIGTERM before they are cut. Keep it below the supervisor's own patience.
         drain: Duration = "30s", in "0s" .. "1h";

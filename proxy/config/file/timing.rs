@@ -91,6 +91,8 @@ section! {
         connect: Duration = "1s", in "10ms" .. "1m";
         /// A connection on which nothing moves. Websockets of the editor are silent for up to 15 s.
         idle: OrOff<Duration> = "1h", in "1s" .. "30d";
+        /// A PROXY header to be complete once a client is there, and the head of an HTTP request once it has begun. Shorter sheds clients sooner that send a byte now and then to hold connections.
+        head: Duration = "10s", in "100ms" .. "5m";
         /// A client that waits for an active. Behind an ingress keep it below the ingress's own connect timeout.
         park: Duration = "5s", in "0s" .. "5m";
         /// Connections to the old active at a planned switch, before they are cut. "0s" cuts at once.
@@ -115,9 +117,9 @@ section! {
         connections: u32 = 10000, in 1 .. 10000000;
         /// Clients that may wait for an active at once.
         parked: u32 = 1000, in 0 .. 1000000;
-        /// Client connections at once from one address. Leave it off behind a load balancer that hides addresses.
+        /// Client connections at once from one address (of a PROXY header where there is one). Leave it off behind a load balancer that hides addresses.
         per_source: OrOff<u32> = "off", in 1 .. 10000000;
-        /// New connections in a second.
+        /// New connections in a second. Set it well above what comes after a failover, when all clients return at once.
         rate: OrOff<u32> = "off", in 1 .. 10000000;
     }
 }

@@ -21,7 +21,8 @@ pub struct Config {
     /// Most client connections at one time over all instances; 0 means as many as the descriptors allow.
     pub max_connections: usize,
     /// Descriptors that data connections never use, so that links, probes and admin go on when the data
-    /// path is full.
+    /// path is full; 8 more for each instance. As many as the listeners for links (256 not yet proven) and admin
+    /// (256) may have at most, and half as many again for all else.
     pub reserved_descriptors: usize,
     /// Most pipes of 1 MiB a thread may own. A bulky stream that finds none is copied instead.
     pub pipes_per_thread: usize,
@@ -34,7 +35,7 @@ impl Default for Config {
         Self {
             threads: 0,
             max_connections: 0,
-            reserved_descriptors: 512,
+            reserved_descriptors: 768,
             pipes_per_thread: 32,
             signal_every: Duration::from_millis(5),
         }

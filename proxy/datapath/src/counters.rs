@@ -17,6 +17,8 @@ pub enum CloseReason {
     MemberReset,
     /// No byte for too long.
     IdleTimeout,
+    /// A PROXY header, or the head of a request that had begun, was not complete in time.
+    HeadTimeout,
     /// The member did not answer the connect in time and the client could not be parked.
     ConnectTimeout,
     /// The member refused and the client could not be parked.
@@ -51,12 +53,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in order.
-    pub const ALL: [CloseReason; 20] = [
+    pub const ALL: [CloseReason; 21] = [
         Self::ClientClosed,
         Self::MemberClosed,
         Self::ClientReset,
         Self::MemberReset,
         Self::IdleTimeout,
+        Self::HeadTimeout,
         Self::ConnectTimeout,
         Self::ConnectRefused,
         Self::ParkTimeout,
@@ -82,6 +85,7 @@ impl CloseReason {
             Self::ClientReset => "client_reset",
             Self::MemberReset => "member_reset",
             Self::IdleTimeout => "idle_timeout",
+            Self::HeadTimeout => "head_timeout",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectRefused => "connect_refused",
             Self::ParkTimeout => "park_timeout",

@@ -3,13 +3,13 @@
 
 use crate::config::{Config, Drain, Error, InstanceId, InstanceSpec, Limits, ListenerId, ListenerSpec, Route};
 use crate::counters::Counters;
+use crate::descriptors::Descriptors;
 use crate::mailbox::{Latch, Mailbox, Order, ThreadListener};
 use crate::quota::Pool;
 use crate::shared::Instance;
 use crate::signal::SignalSink;
 use crate::socket;
 use crate::worker::Worker;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -35,6 +35,8 @@ struct State {
     /// The sockets of each listener, one per thread, kept to hand them over.
     listeners: HashMap<ListenerId, (InstanceId, Vec<OwnedFd>)>,
     next_listener: u32,
+    /// Somebody was told that there is room for fewer connections than were asked for.
+    told_short: bool,
 }
 
 /// The data path. Dropping it ends everything at once; see [`DataPath::stop`] for the gentle way.
@@ -42,6 +44,9 @@ struct State {
 pub struct DataPath {
     mailboxes: Vec<Arc<Mailbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    descriptors: Descriptors,
+    /// Room for connections over all instances.
+    total: Arc<Pool>,
     state: Mutex<State>,
 }
 
@@ -53,8 +58,10 @@ impl DataPath {
     pub fn start(config: Config, sink: Arc<dyn SignalSink>) -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if config.threads == 0 { cores } else { config.threads };
-        let total = Arc::new(Pool::new(connection_bound(&config, count), count));
-        let mut this = Self { mailboxes: Vec::new(), threads: Mutex::default(), state: Mutex::default() };
+        let descriptors = Descriptors::new(&config, count);
+        let total = Arc::new(Pool::new(descriptors.connections(0, 0), count));
+        let (mailboxes, threads, state) = (Vec::new(), Mutex::default(), Mutex::default());
+        let mut this = Self { mailboxes, threads, descriptors, total: Arc::clone(&total), state };
         for thread in 0..count {
             let system = |what| move |e: rustix::io::Errno| Error::System { what, reason: e.into() };
             let mailbox = Arc::new(Mailbox::new().map_err(system("eventfd"))?);
@@ -79,6 +86,7 @@ impl DataPath {
         }
         let instance = Arc::new(Instance::new(spec.id, spec.name, spec.limits, self.mailboxes.len()));
         state.instances.insert(spec.id, Arc::clone(&instance));
+        self.make_room(&mut state);
         self.tell_all(|_| Order::AddInstance(Arc::clone(&instance)))
     }
 
@@ -95,7 +103,9 @@ impl DataPath {
         for listener in listeners {
             self.remove_listener(listener)?;
         }
-        self.tell_all_and_wait(|latch| Order::RemoveInstance(id, latch))
+        self.tell_all_and_wait(|latch| Order::RemoveInstance(id, latch))?;
+        self.make_room(&mut self.state());
+        Ok(())
     }
 
     /// Listens, or takes over sockets that listen already, and starts to accept.
@@ -116,6 +126,7 @@ impl DataPath {
         let id = ListenerId(state.next_listener);
         state.next_listener += 1;
         state.listeners.insert(id, (instance, kept));
+        self.make_room(&mut state);
         for (thread, fd) in sockets.into_iter().enumerate() {
             let mailbox = &self.mailboxes[thread % self.mailboxes.len()];
             let proxied = proxied.clone();
@@ -133,7 +144,23 @@ impl DataPath {
     /// [`Error::UnknownListener`], [`Error::NoAnswer`].
     pub fn remove_listener(&self, id: ListenerId) -> Result<(), Error> {
         self.state().listeners.remove(&id).ok_or(Error::UnknownListener(id))?;
-        self.tell_all_and_wait(|latch| Order::RemoveListener(id, latch))
+        self.tell_all_and_wait(|latch| Order::RemoveListener(id, latch))?;
+        self.make_room(&mut self.state());
+        Ok(())
+    }
+
+    /// Sets the bound of all connections to what descriptors leave room for beside instances and listeners.
+    fn make_room(&self, state: &mut State) {
+        // Each thread has one of a listener's sockets, and there is the copy to hand over.
+        let sockets = state.listeners.values().map(|(_, kept)| 2 * kept.len()).sum();
+        let connections = self.descriptors.connections(state.instances.len(), sockets);
+        if self.descriptors.is_short(connections) && !std::mem::replace(&mut state.told_short, true) {
+            tracing::warn!(
+                connections,
+                "the limit of open files leaves room for fewer connections than are configured"
+            );
+        }
+        self.total.set(connections);
     }
 
     /// Copies of a listener's sockets, to hand over to the process that takes its place.
@@ -254,18 +281,4 @@ impl Drop for DataPath {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
     }
-}
-
-/// How many connections there may be in all: what was asked for, or what the descriptors allow once the reserve,
-/// the pipes and two sockets for each connection are counted. Raises the soft limit to the hard one first.
-fn connection_bound(config: &Config, threads: usize) -> usize {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(error = %e, "cannot raise the limit of descriptors");
-    }
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX / 4);
-    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX / 4);
-    let taken = config.reserved_descriptors + threads * (2 * config.pipes_per_thread + 2);
-    let possible = (descriptors.saturating_sub(taken) / 2).max(1);
-    if config.max_connections == 0 { possible } else { config.max_connections.min(possible) }
 }

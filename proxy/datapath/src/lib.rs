@@ -36,6 +36,7 @@ mod conn;
 mod connect;
 mod counters;
 mod datapath;
+mod descriptors;
 pub mod framing;
 mod greet;
 mod http;

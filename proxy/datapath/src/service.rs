@@ -58,7 +58,7 @@ impl Worker {
             Phase::Parked => self.turn_away(index, CloseReason::ParkTimeout),
             Phase::Idle => self.idle_deadline(index),
             Phase::Relaying if conn.http.as_ref().is_some_and(|http| http.is_late(now)) => {
-                self.refuse(index, 408, CloseReason::IdleTimeout);
+                self.refuse(index, 408, CloseReason::HeadTimeout);
             }
             Phase::Connecting => {
                 self.connect_failed(index, Some(SignalKind::Timeout), CloseReason::ConnectTimeout);

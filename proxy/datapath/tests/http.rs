@@ -524,6 +524,7 @@ fn a_head_must_come_in_its_time_and_size() {
         assert_eq!(client.read().status(), 408);
         client.assert_closed();
     }
+    rig.until("both reasons", |c| c.closed_for(CloseReason::HeadTimeout) == 2);
     let mut client = Client::new(&rig);
     client.send("GET / HTTP/1.1\r\n");
     client.send(&"X: 0123456789012345678901234567890123456789\r\n".repeat(800));

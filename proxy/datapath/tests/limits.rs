@@ -18,7 +18,7 @@ fn an_instance_takes_so_many_connections_and_no_more() {
     let mut clients: Vec<_> = (0..5).map(|_| rig.connect()).collect();
     clients.iter_mut().for_each(|client| assert_eq!(read_name(client), "a"));
     assert_closed(&mut rig.connect());
-    assert_eq!(rig.closed_for(CloseReason::LimitInstance), 1);
+    rig.until("its reason", |c| c.closed_for(CloseReason::LimitInstance) == 1);
     clients.pop();
     rig.until("one left", |c| c.active == 4);
     assert_eq!(read_name(&mut rig.connect()), "a");
@@ -34,7 +34,7 @@ fn all_instances_together_take_so_many_and_no_more() {
     let mut clients: Vec<_> = (0..3).map(|_| rig.connect()).collect();
     clients.iter_mut().for_each(|client| assert_eq!(read_name(client), "a"));
     assert_closed(&mut rig.connect());
-    assert_eq!(rig.closed_for(CloseReason::LimitTotal), 1);
+    rig.until("its reason", |c| c.closed_for(CloseReason::LimitTotal) == 1);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn one_address_takes_so_many_connections_and_no_more() {
     let mut clients: Vec<_> = (0..3).map(|_| rig.connect()).collect();
     clients.iter_mut().for_each(|client| assert_eq!(read_name(client), "a"));
     assert_closed(&mut rig.connect());
-    assert_eq!(rig.closed_for(CloseReason::LimitSource), 1);
+    rig.until("its reason", |c| c.closed_for(CloseReason::LimitSource) == 1);
     clients.pop();
     rig.until("one left", |c| c.active == 2);
     assert_eq!(read_name(&mut rig.connect()), "a");

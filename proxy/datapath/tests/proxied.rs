@@ -136,7 +136,7 @@ fn whoever_may_not_speak_for_others_or_says_nothing_is_closed() {
     assert!(matches!(slow.read(&mut [0; 10]), Ok(0) | Err(_)));
     let mut silent = connect(listener);
     assert_closed(&mut silent);
-    rig.until("the slow ones are out", |c| c.closed_for(CloseReason::BadProxyHeader) == 3);
+    rig.until("the slow ones are out", |c| c.closed_for(CloseReason::HeadTimeout) == 2);
     assert_eq!(rig.counters().to_member, [0, 0]);
 }
 

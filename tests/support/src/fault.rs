@@ -63,6 +63,24 @@ pub fn is_alive(pid: Pid) -> bool {
     test_kill_process(pid.0).is_ok() && stat(pid).is_some_and(|stat| stat.state != 'Z')
 }
 
+/// How many descriptors a process has open.
+///
+/// # Panics
+/// If it is gone.
+pub fn open_descriptors(pid: Pid) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", pid.number())).expect("the process lives").count()
+}
+
+/// What a process has in memory, in KiB.
+///
+/// # Panics
+/// If it is gone.
+pub fn resident_kib(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.number())).expect("the process lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of proc(5)");
+    line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
+}
+
 /// The Node-RED that runs below `ancestor` (its launcher), if there is one. Node-RED names itself `node-red`.
 pub fn node_red_below(ancestor: Pid) -> Option<Pid> {
     descendants(ancestor).into_iter().find(|pid| stat(*pid).is_some_and(|stat| stat.name == "node-red"))

@@ -47,6 +47,10 @@ pub struct Setup {
     pub config: String,
     /// Whether each part gets a host of its own in a [`Lab`].
     pub lab: bool,
+    /// What the proxy is started through: a program that starts another, and its arguments.
+    pub through: Vec<&'static str>,
+    /// Variables in the environment of the proxy and of the launchers.
+    pub env: Vec<(&'static str, String)>,
 }
 
 impl Default for Setup {
@@ -57,6 +61,8 @@ impl Default for Setup {
             all_senders: false,
             config: "[instance.failover]\nhold_down = \"0s\"\nmax_per_hour = 1000\n".to_owned(),
             lab: false,
+            through: Vec::new(),
+            env: Vec::new(),
         }
     }
 }
@@ -73,6 +79,8 @@ pub struct Pair {
     _broker: Option<Broker>,
     network: Network,
     config: PathBuf,
+    through: Vec<&'static str>,
+    env: Vec<(&'static str, String)>,
     folder: TempDir,
 }
 
@@ -137,7 +145,8 @@ impl Setup {
         });
         let config = folder.path().join("hotspare.toml");
         write_secret(folder.path().join("admin.token"), TOKEN_ADMIN);
-        let mut pair = Pair { proxy: None, members, sink, _broker: broker, network, config, folder };
+        let (through, env) = (self.through, self.env);
+        let mut pair = Pair { proxy: None, members, sink, _broker: broker, network, config, through, env, folder };
         pair.write_config(&self.config);
         pair
     }
@@ -180,8 +189,11 @@ impl Pair {
 
     /// Starts `hotspare run`.
     pub fn start_proxy(&mut self) {
-        let mut command = self.network.command(PROXY, &hotspare().display().to_string());
-        command.arg("run").arg("--config").arg(&self.config).env("RUST_BACKTRACE", "1");
+        let program = hotspare().display().to_string();
+        let mut words = self.through.iter().copied().chain([program.as_str()]);
+        let mut command = self.network.command(PROXY, words.next().expect("the program at least"));
+        command.args(words).arg("run").arg("--config").arg(&self.config);
+        command.env("RUST_BACKTRACE", "1").envs(self.env.iter().map(|(name, value)| (name, value)));
         self.proxy = Some(Process::start(PROXY, command));
     }
 
@@ -213,7 +225,7 @@ impl Pair {
         command.arg("--token-file").arg(home.join("token")).arg("--state-dir").arg(home.join("state"));
         command.args(["--admin", &SocketAddr::new(self.network.bind(name), 2880).to_string(), "--"]);
         command.args(fs::read_to_string(home.join("command")).expect("written before").lines());
-        command.env("RUST_BACKTRACE", "1");
+        command.env("RUST_BACKTRACE", "1").envs(self.env.iter().map(|(name, value)| (name, value)));
         let process = Process::start(&format!("launcher {name}"), command);
         let member = self.members.iter_mut().find(|member| member.name == name);
         member.unwrap_or_else(|| panic!("no member {name}")).launcher = Some(process);
@@ -368,6 +380,22 @@ launcher = {{ kind = \"hotspare\", url = \"http://{ip}:2880\", token_file = \"{t
         write(self.config.clone(), &text);
     }
 
+    /// Every secret of this pair, with what it is: the admin token, the members' tokens, and what launchers keep.
+    ///
+    /// # Panics
+    /// If a launcher keeps no secret of the pair.
+    pub fn secrets(&self) -> Vec<(String, String)> {
+        let mut secrets = vec![("the admin token".to_owned(), TOKEN_ADMIN.to_owned())];
+        for name in MEMBERS {
+            let home = self.folder.path().join(name);
+            let token = fs::read_to_string(home.join("token")).expect("written before");
+            secrets.push((format!("the token of {name}"), token.trim().to_owned()));
+            let kept = secret_below(&home.join("state")).unwrap_or_else(|| panic!("launcher {name} keeps no secret"));
+            secrets.push((format!("the pair's secret, kept by {name}"), kept));
+        }
+        secrets
+    }
+
     /// The folder that holds everything of this pair: the proxy's store is `store`, members have `a` and `b`.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
@@ -416,6 +444,15 @@ impl Network {
             Network::Lab(lab) => lab.command(host, program),
         }
     }
+}
+
+/// The secret of the pair in the files of a launcher's state folder: JSON, within JSON for one of them.
+fn secret_below(folder: &std::path::Path) -> Option<String> {
+    let files = fs::read_dir(folder).ok()?.flatten().filter_map(|entry| fs::read(entry.path()).ok());
+    files.into_iter().find_map(|bytes| {
+        let text = String::from_utf8_lossy(&bytes).replace('\\', "");
+        Some(text.split_once("\"secret\":\"")?.1.split_once('"')?.0.to_owned())
+    })
 }
 
 fn write(path: PathBuf, text: &str) {

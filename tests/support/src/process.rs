@@ -13,7 +13,7 @@ use crate::fault::{self, Pid, Signal};
 use crate::wait::wait_until;
 
 /// Lines of output that are kept; older ones are dropped.
-const KEPT_LINES: usize = 5_000;
+const KEPT_LINES: usize = 50_000;
 /// How long the output of a process that has ended may take to be read.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::address::LoopbackBlock;
 use crate::environment;
+use crate::fault::Pid;
 use crate::http;
 use crate::process::Process;
 use crate::wait::wait_until;
@@ -36,7 +37,7 @@ pub struct Site {
     block: LoopbackBlock,
     _servers: [Server; 2],
     folder: TempDir,
-    _proxy: Process,
+    proxy: Process,
 }
 
 impl Site {
@@ -82,7 +83,7 @@ impl Site {
         let mut command = Command::new(environment::hotspare());
         command.arg("run").arg("--config").arg(&file);
         let proxy = Process::start("the proxy", command);
-        let site = Site { block, _servers: servers, folder, _proxy: proxy };
+        let site = Site { block, _servers: servers, folder, proxy };
         wait_until(SOON, "an active and a ready spare", || {
             let seen = site.json(&["status", "line-1", "--json"])?;
             let members = seen["members"].as_array().map_or(&[][..], Vec::as_slice);
@@ -95,6 +96,11 @@ impl Site {
     /// An address of the proxy. In `more`, PROXY stands for its IP address.
     pub fn proxy(&self, port: u16) -> SocketAddr {
         self.block.socket(1, port)
+    }
+
+    /// The proxy's process.
+    pub fn proxy_pid(&self) -> Pid {
+        self.proxy.pid()
     }
 
     /// The folder with the configuration, `hotspare.toml`.

@@ -133,11 +133,11 @@ impl Worker {
         let now = self.now;
         let Some(conn) = self.conns.get(index) else { return };
         let Some(http) = conn.http.as_ref().filter(|_| !matches!(conn.greeting, Greeting::Awaited)) else {
-            return self.end(index, CloseReason::BadProxyHeader, false);
+            return self.end(index, CloseReason::HeadTimeout, false);
         };
         match http.lingering {
             Some(reason) => self.end(index, reason, false),
-            None if http.is_late(now) => self.refuse(index, 408, CloseReason::IdleTimeout),
+            None if http.is_late(now) => self.refuse(index, 408, CloseReason::HeadTimeout),
             None => self.end(index, CloseReason::IdleTimeout, false),
         }
     }
