@@ -121,6 +121,14 @@ fn members(out: &mut impl Write, one: &Value) -> io::Result<()> {
     for member in spares.filter(|member| !text(member, "why_not").is_empty()) {
         writeln!(out, "{NOTICE}{} is not ready: {}{NOTICE:#}", text(member, "name"), text(member, "why_not"))?;
     }
+    let mut said = Vec::new();
+    for member in list(one, "members").iter().filter(|member| !text(member, "cannot_promise").is_empty()) {
+        let line = format!("{} can't promise everything: {}", text(member, "kind"), text(member, "cannot_promise"));
+        if !said.contains(&line) {
+            writeln!(out, "{DIM}{line}{DIM:#}")?;
+            said.push(line);
+        }
+    }
     Ok(())
 }
 

@@ -7,6 +7,8 @@
 //!
 //! - A stop is lost while it loads settings or installs (it then starts), and in a hang it has itself noticed (it
 //!   then restarts): the driver waits, looks, and orders again.
+//! - One that it has found hung, and that ended well after all, looks stopped until its end has been reported to the
+//!   platform, however long that takes, and is then started again: only the log tells.
 //! - A stop to a Node-RED that ended by itself wedges the launcher for good: the driver looks before it orders.
 //! - In a restart by somebody else `stopped` lasts two seconds: a stop not ordered here has to last longer.
 //! - `running`, `ready` and the health-check say nothing about flows: they are asked themselves, by a probe where

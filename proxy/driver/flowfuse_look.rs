@@ -25,6 +25,9 @@ struct Info {
     /// By its log no process is left and none will be started, whatever state and health-check say.
     #[serde(skip)]
     at_rest: bool,
+    /// Why it will, or may, start Node-RED again by itself although it says `stopped`.
+    #[serde(skip)]
+    starts_again: Option<String>,
 }
 
 /// What was answered.
@@ -85,6 +88,9 @@ impl Look {
         };
         let ended = matches!(info.state.as_str(), "stopped" | "crashed");
         match &self.port {
+            Port::Refuses if ended && !healthy && info.starts_again.is_some() => {
+                Process::Unclear(info.starts_again.clone().unwrap_or_default())
+            }
             Port::Refuses if ended && !healthy => Process::Down { crashed: info.state == "crashed" },
             Port::Refuses => Process::Unclear(format!(
                 "its port refuses, but the launcher says '{}' and its health-check is {}",
@@ -129,6 +135,8 @@ pub(super) struct Looker {
     probe: Option<ServeProbe>,
     timeout: Duration,
     log: Mutex<Option<LogRead>>,
+    /// The start whose end was seen to be one that its launcher lets be.
+    let_be: Mutex<Option<i64>>,
 }
 
 impl Looker {
@@ -139,6 +147,7 @@ impl Looker {
             probe: settings.probe.clone(),
             timeout: settings.look_timeout,
             log: Mutex::default(),
+            let_be: Mutex::default(),
         }
     }
 
@@ -159,8 +168,28 @@ impl Looker {
         {
             "stopped".clone_into(&mut info.state);
             info.at_rest = true;
+        } else if info.state == "stopped" {
+            info.starts_again = self.starts_again(info.last_start_time).await;
         }
         Ok(info)
+    }
+
+    /// Whether a launcher that says `stopped` has found its Node-RED hung: it then forgets every stop and starts it again as
+    /// soon as it has reported the end, however long that takes. Only the log tells; asked once for each start.
+    async fn starts_again(&self, start: i64) -> Option<String> {
+        if *self.let_be.lock().unwrap_or_else(PoisonError::into_inner) == Some(start) {
+            return None;
+        }
+        match self.entries().await {
+            Ok(entries) if found_hung(&entries) => {
+                Some("its launcher has found it hung, and will start it again when it has reported its end".to_owned())
+            }
+            Ok(_) => {
+                *self.let_be.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
+                None
+            }
+            Err(why) => Some(format!("whether its launcher starts it again is not known: its log: {why}")),
+        }
     }
 
     async fn healthy(&self) -> Result<bool, String> {
@@ -243,6 +272,25 @@ fn is_at_rest(entries: &[LogEntry]) -> bool {
     told.is_some_and(|text| text == "Target state is 'stopped'" || text == GIVEN_UP)
 }
 
+/// Whether the launcher has found its Node-RED hung and has not started it again since. It kills one within ten seconds:
+/// a log that reaches back no further than that may have lost the line.
+fn found_hung(entries: &[LogEntry]) -> bool {
+    const KILLS_WITHIN_MS: i64 = 15_000;
+    let last = entries.iter().rev().filter_map(|entry| entry.msg.as_str()).find(|text| {
+        ["Starting Node-RED", "Node-RED unexpectedly stopped", "Loading project settings", HUNG]
+            .iter()
+            .any(|told| text.starts_with(told))
+    });
+    let reach = || Some(entries.last()?.at()? - entries.first()?.at()?);
+    match last {
+        Some(text) => text.starts_with(HUNG),
+        None => reach().is_some_and(|reach| reach < KILLS_WITHIN_MS),
+    }
+}
+
+/// The launcher's words when it has found its Node-RED hung.
+const HUNG: &str = "Node-RED hang detected";
+
 /// The launcher's words when it starts a Node-RED no more.
 const GIVEN_UP: &str = "Node-RED restart loop detected whilst in safe mode. Stopping.";
 
@@ -295,6 +343,20 @@ mod tests {
         assert!(!is_at_rest(&log(&[(1, "Loading project settings"), (2, "Target state is 'running'")])));
         assert!(is_at_rest(&log(&[(1, "Starting Node-RED"), (2, GIVEN_UP)])));
         assert!(!is_at_rest(&log(&[(1, GIVEN_UP), (2, "Starting Node-RED")])));
+    }
+
+    #[test]
+    fn a_node_red_that_was_found_hung_is_started_again_whatever_was_ordered_since() {
+        let hung = [(10, "Starting Node-RED"), (20, HUNG), (21, "Stopping Node-RED"), (22, "Node-RED exited rc=0")];
+        assert!(found_hung(&log(&hung)));
+        assert!(!found_hung(&log(&[&hung[..], &[(23, "Node-RED unexpectedly stopped after: 9s")]].concat())));
+        assert!(!found_hung(&log(&[
+            (10, "Starting Node-RED"),
+            (20, "Stopping Node-RED"),
+            (21, "Node-RED exited rc=0")
+        ])));
+        assert!(found_hung(&log(&[(100, "chatter"), (9_000, "chatter")])), "the line may have scrolled away");
+        assert!(!found_hung(&log(&[(100, "chatter"), (19_000, "chatter")])));
     }
 
     #[test]

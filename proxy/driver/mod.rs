@@ -31,6 +31,23 @@ pub use off::PowerOff;
 pub use plain::Plain;
 pub use serve::ServeProbe;
 
+/// What a member with a launcher of this kind (the configuration's word) can't promise, for whoever asks for the status; `None`
+/// for `hotspare`, which holds a lease.
+pub fn cannot_promise(kind: &str) -> Option<&'static str> {
+    match kind {
+        "flowfuse" => Some(
+            "its spare is cold, and can't be started while the platform is down; an active that can't be reached, or whose \
+             launcher is gone, can't be fenced; a Node-RED that crashes is started again unasked (docs/flowfuse.md)",
+        ),
+        "node-red" => Some(
+            "an active that can't be reached can't be fenced; a Node-RED that its supervisor starts again must come up stopped \
+             by itself (docs/node-red.md)",
+        ),
+        "none" => Some("nothing keeps two of them from working at once"),
+        _ => None,
+    }
+}
+
 /// A boxed future, so that drivers can be kept behind one trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

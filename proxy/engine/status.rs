@@ -98,6 +98,8 @@ pub struct MemberStatus {
     pub address: String,
     /// The kind of its launcher.
     pub kind: &'static str,
+    /// What this kind can't promise.
+    pub cannot_promise: Option<&'static str>,
     /// `active`, `standby` or `fencing`.
     pub role: &'static str,
     /// Whether it could take over now.

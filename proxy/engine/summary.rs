@@ -105,6 +105,7 @@ fn member_status(instance: &Instance, member: Member, view: &View) -> MemberStat
         name: spec.name.clone(),
         address: spec.address.clone(),
         kind: spec.kind,
+        cannot_promise: crate::driver::cannot_promise(spec.kind),
         role: if view.active == Some(member) { "active" } else { "standby" },
         ready: seen.ready,
         why_not: seen.why_not.clone(),

@@ -21,7 +21,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
-use super::{LOGS, MemberLauncher, Pair, Reply, json_reply, lists, merge};
+use super::{LOGS, MemberLauncher, Pair, Reply, ask, json_reply, lists, merge};
 
 /// Samples that may wait for the platform to read; a launcher sends one in ten seconds.
 const QUEUE: usize = 16;
@@ -93,17 +93,34 @@ where
     }
 }
 
-/// Hands over each sample of one launcher; for ever.
+/// Hands over each sample of one launcher; for ever. Ours has no websocket: it is asked for its samples.
 async fn follow(launcher: &MemberLauncher, samples: mpsc::Sender<String>) {
+    let pass_on = |mut sample: Value| {
+        sample["src"] = launcher.name.clone().into();
+        // A platform that does not read loses samples, not we memory.
+        let _ = samples.try_send(sample.to_string());
+    };
+    let mut newest = None;
     loop {
         if let Some(mut socket) = timeout(OPEN, open(launcher)).await.ok().flatten() {
             while let Some(Ok(message)) = socket.next().await {
                 let Ok(text) = message.to_text() else { continue };
-                let Ok(Value::Object(mut sample)) = serde_json::from_str(text) else { continue };
-                sample.insert("src".to_owned(), launcher.name.clone().into());
-                // A platform that does not read loses samples, not we memory.
-                let _ = samples.try_send(Value::Object(sample).to_string());
+                let Ok(sample @ Value::Object(_)) = serde_json::from_str(text) else { continue };
+                pass_on(sample);
             }
+        } else if let Some(answer) = ask(launcher, "/flowforge/resources", LOGS).await {
+            let mut body: Value = answer.json().unwrap_or_default();
+            // Those from before the platform came are what it asks for otherwise.
+            let since = newest;
+            for sample in merge::take_list(&mut body, "resources") {
+                let at = sample["ts"].as_i64().filter(|at| newest.is_none_or(|newest| *at > newest));
+                let Some(at) = at else { continue };
+                newest = Some(at);
+                if since.is_some() {
+                    pass_on(sample);
+                }
+            }
+            newest = newest.or(Some(0));
         }
         tokio::time::sleep(AGAIN).await;
     }

@@ -121,6 +121,33 @@ async fn a_stop_while_the_launcher_restarts_a_hung_node_red_is_given_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_found_hung_and_ended_well_looks_stopped_and_is_not_fenced() {
+    let platform = PlatformStandIn::start();
+    let launched = Launched::start(&platform, "a", &flows(), "running");
+    launched.wait_for_state("running");
+    let driver = launched.driver(|settings| settings.stop_timeout = Duration::from_secs(2));
+    let slow = launched.node_red_pid();
+    let [found, ended] = ["Node-RED hang detected.", "Node-RED exited rc=0"];
+    // On a busy machine its start may have been taken for a hang too.
+    let [found_before, ended_before] = [found, ended].map(|text| launched.log_count(text));
+    fault::freeze(slow);
+    launched.wait_for_more_log(found, found_before);
+    // It ends as it was told, and its launcher first reports that to a platform that hangs.
+    platform.set_mode(Mode::Hung);
+    fault::thaw(slow);
+    launched.wait_for_more_log(ended, ended_before);
+    assert_eq!(launched.command(&json!({"cmd": "stop"})).unwrap(), 200, "a stop that will be forgotten");
+    assert_eq!((launched.state().as_str(), launched.health(), launched.port_is_open()), ("stopped", 500, false));
+    let error = driver.fence().await.expect_err("it will be started again");
+    assert!(error.0.contains("found it hung"), "{error}");
+    assert!(is_unknown(&driver.observe().await));
+    platform.set_mode(Mode::Up);
+    launched.wait_until_serving();
+    assert_eq!(driver.fence().await.expect("fence"), Certain::ProcessGone);
+    holds_for(Duration::from_secs(3), "it stays down", || if launched.port_is_open() { Err("open") } else { Ok(()) });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_is_restarted_with_flows_on_and_seen_to_be() {
     let platform = PlatformStandIn::start();
     let launched = Launched::start(&platform, "a", &flows(), "running");

@@ -5,12 +5,13 @@
 //! words it does not know), `GET logs` and `logs/entries` by cursor, `GET resources` and its websocket, and the
 //! kubelet's `health-check`, `ready` and `startup`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use hotspare_test_support::http::{self, Response};
 use hotspare_test_support::wait::{holds_for, wait_until};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{self, WebSocket};
 
 use crate::launched::PATIENCE;
 use crate::pair::Pair;
@@ -22,6 +23,18 @@ fn get(to: SocketAddr, path: &str) -> Response {
 fn command(to: SocketAddr, body: &Value) -> Response {
     let answer = http::post(to, "/flowforge/command", body).within(PATIENCE).send();
     answer.unwrap_or_else(|e| panic!("POST {to} {body}: {e}"))
+}
+
+fn resource_stream(to: SocketAddr) -> WebSocket<TcpStream> {
+    let stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    tungstenite::client(format!("ws://{to}/flowforge/resources"), stream).unwrap().0
+}
+
+/// A launcher takes one in ten seconds.
+fn next_sample(stream: &mut WebSocket<TcpStream>) -> Value {
+    let message = stream.read().expect("a sample");
+    serde_json::from_str(message.to_text().unwrap()).unwrap()
 }
 
 fn state(pair: &Pair) -> String {
@@ -99,11 +112,19 @@ fn every_question_is_answered_in_the_shape_of_a_real_launcher() {
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&answer), keys(&expected));
 
+    // Both are opened before a sample is due: the pair's carries the launcher's, with the member's name.
+    let [mut answer, mut expected] = [ours, real].map(resource_stream);
+    let mut expected = next_sample(&mut expected);
+    expected["src"] = json!("a");
+    assert_eq!(next_sample(&mut answer), expected);
+
     for body in [json!({"cmd": "suspend"}), json!({"cmd": "start"}), json!({"cmd": "logout", "token": "x"})] {
         let (expected, answer) = (command(real, &body), command(ours, &body));
         assert_eq!((answer.status, answer.json()), (expected.status, expected.json()), "{body}");
     }
     assert_eq!(get(ours, "/flowforge/nothing").status, get(real, "/flowforge/nothing").status);
+    let told = pair.status()["members"][0]["cannot_promise"].clone();
+    assert!(told.as_str().is_some_and(|text| text.contains("its spare is cold")), "{told}");
     pair.assert_never_two();
 }
 

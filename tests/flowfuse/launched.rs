@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use tempfile::TempDir;
 use crate::platform_stand_in::PlatformStandIn;
 
 /// How long starting may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often the launcher checks whether its Node-RED hangs, in these tests. Three failed checks make a hang, ten a
 /// start that failed. By default it is 7.5 s, and takes nothing below 1 s.
@@ -116,8 +117,18 @@ impl Launched {
     }
 
     pub(crate) fn wait_for_log(&self, text: &str) {
-        wait_until(PATIENCE, &format!("{text:?} in the log"), || match self.log() {
-            log if log.contains(text) => Ok(()),
+        self.wait_for_more_log(text, 0);
+    }
+
+    /// How often its log says so.
+    pub(crate) fn log_count(&self, text: &str) -> usize {
+        self.log().matches(text).count()
+    }
+
+    /// Waits until its log says so more often than `before`.
+    pub(crate) fn wait_for_more_log(&self, text: &str, before: usize) {
+        wait_until(PATIENCE, &format!("{text:?} in the log, for the {}. time", before + 1), || match self.log() {
+            log if log.matches(text).count() > before => Ok(()),
             log => Err(log),
         });
     }
@@ -146,6 +157,11 @@ impl Launched {
     /// A command by somebody else, as the platform gives it; the status of its answer.
     pub(crate) fn command(&self, body: &Value) -> std::io::Result<u16> {
         Ok(http::post(self.launcher, "/flowforge/command", body).within(Duration::from_secs(8)).send()?.status)
+    }
+
+    /// Node-RED's user folder.
+    pub(crate) fn user_dir(&self) -> PathBuf {
+        self.root.path().join(&self.project)
     }
 
     /// All lines of its log.

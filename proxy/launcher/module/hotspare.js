@@ -1,5 +1,6 @@
 'use strict'
-// Loaded into Node-RED before anything else (`node --require`), written to disk by `hotspare launcher`.
+// Loaded into Node-RED before anything else (`node --require`), written to disk by `hotspare launcher`. Into one that
+// another launcher starts it comes by attach.js.
 //
 // Owns: whether the flows of this process may run. They may run only when the launcher ordered a start and its lease
 // has not ended. That is checked again and again (a level, not an event): when Node-RED wants to start flows, for
@@ -19,20 +20,28 @@ const { isMainThread, Worker } = require('worker_threads')
 const { END, WALL_END, BEAT, MAY_RUN, SLOTS, BEAT_MS, now, kill } = require(path.join(__dirname, 'clock.js'))
 
 // Preloaded modules are loaded by worker threads too, and by tools that Node-RED's start command may run first.
-if (!isMainThread || !process.env.HOTSPARE_MODULE) return
+if (!isMainThread) return
 
-const config = JSON.parse(process.env.HOTSPARE_MODULE)
-const fd = Number(process.env.HOTSPARE_FD)
+// What this process is and where its launcher is: at `fd`, or at the path `socket`.
+let config
 const shared = new Float64Array(new SharedArrayBuffer(SLOTS * 8)) // aligned doubles: written in one piece on 64-bit machines
-const load = Module._load
-Module._load = function (request) {
-  const exported = load.apply(this, arguments)
-  if (request === '@node-red/runtime') {
-    Module._load = load
-    restoreEnvironment()
-    attach(exported)
+
+module.exports = { watch }
+if (process.env.HOTSPARE_MODULE) watch({ ...JSON.parse(process.env.HOTSPARE_MODULE), fd: Number(process.env.HOTSPARE_FD) })
+
+// From now on, a Node-RED runtime that is loaded gets the gate.
+function watch (given) {
+  config = given
+  const load = Module._load
+  Module._load = function (request) {
+    const exported = load.apply(this, arguments)
+    if (request === '@node-red/runtime') {
+      Module._load = load
+      restoreEnvironment()
+      attach(exported)
+    }
+    return exported
   }
-  return exported
 }
 
 // Programs that flows start must not inherit any of this.
@@ -42,11 +51,13 @@ function restoreEnvironment () {
     else process.env[name] = value
   }
   process.env.HOTSPARE_MEMBER = config.member
+  // By this the launcher finds what flows have started, in a Node-RED that leads no process group of its own.
+  if (config.socket) process.env.HOTSPARE_PROCESS = String(process.pid)
 }
 
 function attach (api) {
   const worker = new Worker(path.join(__dirname, 'worker.js'), {
-    workerData: { shared: shared.buffer, fd, graceMs: config.grace_ms },
+    workerData: { shared: shared.buffer, fd: config.fd, path: config.socket, graceMs: config.grace_ms },
     execArgv: [],
     env: {},
     resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 4 }
@@ -177,6 +188,8 @@ function conduct (runtime, gate, worker, settings) {
 
   runtime.nodeApp.use((req, res, next) => {
     if (!gate.open()) {
+      // FlowFuse's launcher asks by HEAD whether Node-RED hangs, and takes 503 for yes. No flow is there to answer.
+      if (config.socket && req.method === 'HEAD') return next()
       res.writeHead(503, { Connection: 'close', 'x-hotspare': 'standby', 'Content-Type': 'text/plain' })
       return res.end('standby\n')
     }

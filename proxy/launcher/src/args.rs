@@ -39,8 +39,16 @@ pub struct LauncherArgs {
     /// Overrides Node-RED's nodeCloseTimeout (15s): a node that takes longer ends the process
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub node_close_timeout: Option<Duration>,
+    /// Start no Node-RED, but take on the one that another launcher (FlowFuse's nr-launcher) starts with this user folder. It
+    /// needs NODE_OPTIONS=--require=STATE_DIR/module/attach.js in its environment
+    #[arg(long, value_name = "USER_DIR", env = "HOTSPARE_ATTACH")]
+    pub attach: Option<PathBuf>,
+    /// Where that launcher's admin API is, such as http://127.0.0.1:2880: told to restart Node-RED when this member is to be
+    /// restarted. Without it Node-RED is killed, and comes back with the settings it had
+    #[arg(long, value_name = "URL", requires = "attach", value_parser = launcher_url, env = "HOTSPARE_NR_LAUNCHER")]
+    pub nr_launcher: Option<String>,
     /// The command that starts Node-RED, such as: node-red -u /data
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, required_unless_present = "attach", conflicts_with = "attach", value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
 
@@ -49,6 +57,9 @@ impl LauncherArgs {
     pub(crate) fn state_dir(&self) -> PathBuf {
         if let Some(dir) = &self.state_dir {
             return dir.clone();
+        }
+        if let Some(user_dir) = &self.attach {
+            return user_dir.join(".hotspare");
         }
         let mut words = self.command.iter();
         while let Some(word) = words.next() {
@@ -73,6 +84,14 @@ fn controller_url(text: &str) -> Result<String, String> {
         return Err("it must be ws://HOST:PORT".to_owned());
     }
     Ok(format!("ws://{host}"))
+}
+
+fn launcher_url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").ok_or("it must begin with http://")?.trim_end_matches('/');
+    match host.contains('/') || host.is_empty() {
+        true => Err("it must be http://HOST:PORT".to_owned()),
+        false => Ok(format!("http://{host}")),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -116,6 +135,11 @@ mod tests {
         assert!(parse(&["--controller", "ws://proxy", "--", "node-red"]).is_err());
         assert!(parse(&["--stop-grace", "5", "--", "node-red"]).is_err());
         assert!(parse(&[]).is_err());
+        assert!(parse(&["--attach", "/data", "--", "node-red"]).is_err(), "it starts none");
+        assert!(parse(&["--nr-launcher", "http://127.0.0.1:2880", "--", "node-red"]).is_err());
+        let args = parse(&["--attach", "/data", "--nr-launcher", "http://127.0.0.1:2880/"]).unwrap();
+        assert_eq!(args.nr_launcher.as_deref(), Some("http://127.0.0.1:2880"));
+        assert_eq!(args.state_dir(), Path::new("/data/.hotspare"));
         let args = parse(&["--controller", "ws://p:1/", "--controller", "ws://[::1]:2", "--", "node-red"]).unwrap();
         assert_eq!(args.controllers, ["ws://p:1", "ws://[::1]:2"]);
     }

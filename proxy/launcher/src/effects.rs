@@ -9,9 +9,11 @@ use hotspare_decide::{GuardEffect, GuardEvent, GuardInput, Time};
 use hotspare_protocol::Secret;
 use tokio::time::sleep;
 
+use crate::attach;
 use crate::clock;
 use crate::module::{self, Order};
 use crate::node_red::{How, NodeRed};
+use crate::nr_launcher;
 use crate::peer;
 use crate::record::NODE_RED_LOCK;
 use crate::shell::{Current, Input, Shell, now};
@@ -38,7 +40,10 @@ impl Shell {
         match effect {
             GuardEffect::Spawn { process, after } => {
                 self.pending_spawn = Some(process);
-                if after.is_zero() {
+                if self.args.attach.is_some() {
+                    // When it comes is for its own launcher to say.
+                    self.take_on();
+                } else if after.is_zero() {
                     self.spawn_if_due(process);
                 } else {
                     self.later(after, Input::SpawnDue { process });
@@ -95,21 +100,7 @@ impl Shell {
         match started {
             Ok(red) => {
                 self.say(&format!("Node-RED started as process {}", red.pid().as_raw_nonzero()));
-                self.current = Some(Current {
-                    run: process,
-                    red,
-                    started_ms: clock::wall_ms(),
-                    started_ns: clock::boottime_ns(),
-                    boot_ms: None,
-                    node: None,
-                    node_red: None,
-                    port: None,
-                    beat: None,
-                    lag_ms: 0,
-                    status: None,
-                    safe,
-                });
-                self.guard.handle(now(), GuardInput::Spawned { process });
+                self.began(process, red, safe);
             }
             Err(error) => {
                 self.last_ending = Some(format!("it could not be started: {error}"));
@@ -119,10 +110,54 @@ impl Shell {
         }
     }
 
+    /// Takes on the process that has called, if the guard wants one and none is there.
+    pub(crate) fn take_on(&mut self) {
+        let (None, Some(process)) = (&self.current, self.pending_spawn) else { return };
+        let Some(caller) = self.caller.take() else { return };
+        let pid = caller.pid;
+        // A later launcher must know of it before anything can be started in it.
+        let taken =
+            attach::remember(self.state.path(), pid).and_then(|()| NodeRed::attach(process, caller, &self.happenings));
+        match taken {
+            Ok(red) => {
+                self.pending_spawn = None;
+                self.say(&format!("Node-RED, process {}, has called and is taken on", pid.as_raw_nonzero()));
+                self.began(process, red, false);
+            }
+            // It calls again.
+            Err(error) => self.say(&format!("process {} cannot be taken on: {error}", pid.as_raw_nonzero())),
+        }
+    }
+
+    fn began(&mut self, process: u64, red: NodeRed, safe: bool) {
+        self.current = Some(Current {
+            run: process,
+            red,
+            started_ms: clock::wall_ms(),
+            started_ns: clock::boottime_ns(),
+            boot_ms: None,
+            node: None,
+            node_red: None,
+            port: None,
+            beat: None,
+            lag_ms: 0,
+            status: None,
+            safe,
+            restarting: false,
+        });
+        self.guard.handle(now(), GuardInput::Spawned { process });
+    }
+
     fn kill(&mut self, process: u64, cause: ExitCause) {
-        let Some(current) = self.current.as_ref().filter(|current| current.run == process) else { return };
         let runs_nothing = Shell::runs_nothing(&self.guard.status(now()));
-        if cause == ExitCause::Requested && runs_nothing {
+        let Some(current) = self.current.as_mut().filter(|current| current.run == process) else { return };
+        if let (ExitCause::Requested, true, Some(url)) = (cause, runs_nothing, &self.args.nr_launcher) {
+            // Its own launcher starts it again with the settings of the day. This is ordered again and again until it is gone.
+            if !std::mem::replace(&mut current.restarting, true) {
+                tokio::spawn(nr_launcher::restart(url.clone()));
+                self.later(nr_launcher::RESTARTS_WITHIN, Input::KillDue { process });
+            }
+        } else if cause == ExitCause::Requested && runs_nothing && !current.red.is_attached() {
             // It may take the time to save its context.
             current.red.terminate();
             self.later(EXITS_WITHIN, Input::KillDue { process });
@@ -179,7 +214,7 @@ impl Shell {
             tenure: self.guard.status(now()).tenure,
             cause: ExitCause::LauncherDied,
         });
-        if let Err(error) = self.undertaker.note(leader, &receipt) {
+        if let Err(error) = self.undertaker.note(leader, self.args.attach.is_none(), &receipt) {
             report_undertaker(&error);
         }
     }

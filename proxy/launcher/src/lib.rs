@@ -2,13 +2,15 @@
 //!
 //! Bird's eye: [`run`] wires it up. `shell` is the one task around the decision core (`hotspare_decide::Guard`);
 //! `node_red` is the process and `module` what runs inside it (`module/*.js`); `link` and `peer` are the network;
-//! `admin` the HTTP API; `undertaker` the sibling that stays when this process is killed.
+//! `admin` the HTTP API; `undertaker` the sibling that stays when this process is killed. With `--attach` another launcher
+//! starts Node-RED: `attach` takes it on, `ungated` ends one that has no gate, `nr_launcher` speaks with FlowFuse's.
 //!
 //! Three walls stand behind one another when a lease ends: the shell kills Node-RED's process group; Node-RED dies
 //! with its launcher (`child`); the module inside Node-RED keeps the end of the lease by itself.
 
 mod admin;
 mod args;
+mod attach;
 mod child;
 mod clock;
 mod cut;
@@ -18,6 +20,7 @@ mod link;
 mod logs;
 mod module;
 mod node_red;
+mod nr_launcher;
 mod output;
 mod peer;
 mod places;
@@ -26,6 +29,7 @@ mod resources;
 mod shell;
 mod sync;
 mod undertaker;
+mod ungated;
 mod waiting;
 
 use std::ffi::OsString;
@@ -49,6 +53,7 @@ use places::Places;
 use record::StateDir;
 use shell::{Input, Parts, Shell};
 use undertaker::Undertaker;
+use ungated::Ungated;
 
 /// Exit code for a command line or a set-up that cannot work (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -102,6 +107,7 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
     let state = StateDir::open(&dir).map_err(|error| Problem(format!("state folder {}: {error}", dir.display())))?;
     let record = state.read()?;
     let module = module::install(state.path())?;
+    let attached = attach_to(&args, &state)?;
     let session = jitter::random()?;
     let identity = Identity { instance: args.instance.clone(), member: args.name.clone(), token: token.clone() };
 
@@ -124,8 +130,18 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
         logs: Arc::clone(&logs),
         created_ms: clock::wall_ms(),
         shutdown,
+        attached: args.attach.is_some(),
+        nr_launcher: args.nr_launcher.clone(),
     };
     let cut = cut::Cut::default();
+    if let Some((socket, ungated)) = attached {
+        let logs = Arc::clone(&logs);
+        ungated.watch(move |text| {
+            tracing::error!("{text}");
+            logs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).system(text);
+        })?;
+        tokio::spawn(attach::serve(socket, inputs.clone()));
+    }
     let deployed = Arc::new(tokio::sync::Notify::new());
     tokio::spawn(sync::keep(state.path().to_path_buf(), inputs.clone(), Arc::clone(&deployed)));
     tracing::info!(admin = %listener.local_addr()?, member = args.name, instance = args.instance, "launcher started");
@@ -179,6 +195,18 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
     lines.finish();
     tracing::info!("launcher ended");
     Ok(())
+}
+
+/// With `--attach`: where the module calls, and the look-out for a Node-RED without it.
+fn attach_to(args: &LauncherArgs, state: &StateDir) -> Result<Option<(tokio::net::UnixListener, Ungated)>, Problem> {
+    let Some(user_dir) = &args.attach else { return Ok(None) };
+    let user_dir = std::fs::canonicalize(user_dir)
+        .map_err(|error| Problem(format!("Node-RED's user folder {}: {error}", user_dir.display())))?;
+    let close = args.node_close_timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+    let socket = attach::listen(state, &args.name, close)?;
+    let module = module::attached_entry(state.path());
+    tracing::info!("Node-RED needs NODE_OPTIONS=--require={} in its environment", module.display());
+    Ok(Some((socket, Ungated { user_dir, module })))
 }
 
 /// The launcher does little, but what it does is due: on a machine whose cores are all busy, renewals go first.

@@ -10,11 +10,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
+    (ATTACH, include_str!("../module/attach.js")),
     ("hotspare.js", include_str!("../module/hotspare.js")),
     ("worker.js", include_str!("../module/worker.js")),
     ("clock.js", include_str!("../module/clock.js")),
 ];
+
+/// Loads the others into a Node-RED that another launcher starts.
+const ATTACH: &str = "attach.js";
 
 /// After the lease's end, how long the module's own thread lets the process live. The launcher kills at the end
 /// itself; this is for when it cannot. Well within the kill budget of 200 ms that the grantor adds.
@@ -124,14 +128,44 @@ pub(crate) enum Order {
 
 /// Writes the module's files below `state_dir` and returns the one for `node --require`.
 pub(crate) fn install(state_dir: &Path) -> io::Result<PathBuf> {
-    let dir = state_dir.join("module");
+    let dir = state_dir.join(FOLDER);
     fs::create_dir_all(&dir)?;
     for (name, text) in FILES {
-        let new = dir.join(format!(".{name}.new"));
-        fs::write(&new, text)?;
-        fs::rename(new, dir.join(name))?;
+        replace(&dir.join(name), text)?;
     }
     fs::canonicalize(dir.join("hotspare.js"))
+}
+
+/// The file that `NODE_OPTIONS` of a Node-RED that another launcher starts has to name.
+pub(crate) fn attached_entry(state_dir: &Path) -> PathBuf {
+    state_dir.join(FOLDER).join(ATTACH)
+}
+
+/// Tells the module in a Node-RED that another launcher starts who it is and where to call.
+pub(crate) fn tell_attached(
+    state_dir: &Path,
+    member: &str,
+    socket: &Path,
+    node_close_timeout_ms: Option<u64>,
+) -> io::Result<()> {
+    let config = serde_json::json!({
+        "member": member,
+        "grace_ms": KILL_GRACE_MS,
+        "node_close_timeout_ms": node_close_timeout_ms,
+        "socket": socket,
+        "option": attached_entry(state_dir),
+    });
+    replace(&state_dir.join(FOLDER).join("attach.json"), &config.to_string())
+}
+
+/// Below the state folder.
+const FOLDER: &str = "module";
+
+/// A process that loads it meanwhile finds the old text or the new.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, text)?;
+    fs::rename(new, path)
 }
 
 /// The variables that load the module into Node-RED; `safe` asks for Node-RED's own safe mode. Should Node.js ignore `NODE_OPTIONS`, the third one keeps the

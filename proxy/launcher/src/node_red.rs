@@ -14,13 +14,16 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process_group, test_kill_process_group, waitpgid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process_group, pidfd_send_signal, test_kill_process_group, waitpgid,
+};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::Sender;
 
+use crate::attach::{Caller, end_started_by, is_gone_within};
 use crate::child;
 use crate::logs::{Logs, MAX_LINE_BYTES};
 use crate::module::{Order, Report};
@@ -61,7 +64,7 @@ impl std::fmt::Display for Ending {
         match (self.code, self.signal) {
             (Some(code), _) => write!(f, "exit code {code}"),
             (None, Some(signal)) => write!(f, "signal {signal}"),
-            (None, None) => f.write_str("unknown ending"),
+            (None, None) => f.write_str("how is for its own launcher to say"),
         }
     }
 }
@@ -78,11 +81,13 @@ pub(crate) struct How<'a> {
     pub(crate) environment: BTreeMap<&'static str, String>,
 }
 
-/// A process that was started and is not known to be gone.
+/// A process that was started, or taken on, and is not known to be gone.
 #[derive(Debug)]
 pub(crate) struct NodeRed {
     pid: Pid,
     orders: OwnedWriteHalf,
+    /// Of one that another launcher started: it leads no process group.
+    pidfd: Option<Arc<OwnedFd>>,
 }
 
 impl NodeRed {
@@ -124,10 +129,26 @@ impl NodeRed {
         }
         tokio::spawn(read_reports(run, reports, happenings.clone()));
         tokio::spawn(reap(run, pid, child, happenings.clone()));
-        Ok(Self { pid, orders })
+        Ok(Self { pid, orders, pidfd: None })
     }
 
-    /// The process, which leads the group of the same number.
+    /// Takes on a process that another launcher has started.
+    pub(crate) fn attach(run: u64, caller: Caller, happenings: &Sender<Happening>) -> io::Result<Self> {
+        let Caller { stream, pid, pidfd } = caller;
+        let pidfd = Arc::new(pidfd);
+        let (reports, orders) = stream.into_split();
+        let (watched, to) = (Arc::clone(&pidfd), happenings.clone());
+        std::thread::Builder::new().name("attached".to_owned()).spawn(move || see_off(run, pid, &watched, &to))?;
+        tokio::spawn(read_reports(run, reports, happenings.clone()));
+        Ok(Self { pid, orders, pidfd: Some(pidfd) })
+    }
+
+    /// Whether another launcher started it.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.pidfd.is_some()
+    }
+
+    /// The process, which leads the group of the same number unless another launcher started it.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
@@ -145,12 +166,18 @@ impl NodeRed {
 
     /// SIGKILLs the whole group. That it is gone is said by [`What::Gone`] only.
     pub(crate) fn kill(&self) {
-        kill_group(self.pid);
+        match &self.pidfd {
+            Some(pidfd) => drop(pidfd_send_signal(pidfd, Signal::KILL)),
+            None => kill_group(self.pid),
+        }
     }
 
     /// SIGTERM to Node-RED itself, which then stops its flows, saves its context and exits.
     pub(crate) fn terminate(&self) {
-        let _ = rustix::process::kill_process(self.pid, Signal::TERM);
+        match &self.pidfd {
+            Some(pidfd) => drop(pidfd_send_signal(pidfd, Signal::TERM)),
+            None => drop(rustix::process::kill_process(self.pid, Signal::TERM)),
+        }
     }
 
     /// Resident memory in bytes and processor time in seconds so far, of Node-RED itself.
@@ -196,6 +223,17 @@ async fn reap(run: u64, pid: Pid, mut child: Child, happenings: Sender<Happening
         kill_group(pid);
     }
     let _ = happenings.send(Happening { run, what: What::Gone(ending) }).await;
+}
+
+/// Waits for the end of a process that another launcher started, and ends what its flows had started.
+fn see_off(run: u64, pid: Pid, pidfd: &OwnedFd, happenings: &Sender<Happening>) {
+    // A wait that failed is no end.
+    while !is_gone_within(pidfd, None) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    end_started_by(pid);
+    let ending = Ending { code: None, signal: None };
+    let _ = happenings.blocking_send(Happening { run, what: What::Gone(ending) });
 }
 
 async fn read_reports(run: u64, reports: OwnedReadHalf, happenings: Sender<Happening>) {

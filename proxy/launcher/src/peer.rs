@@ -16,7 +16,8 @@ use tokio::time::timeout;
 
 /// An answer after this is of no use: the guard has asked again meanwhile.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-const MAX_ANSWER_BYTES: usize = 4096;
+/// FlowFuse's launcher answers with its last thousand lines.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// Asks `peer`; `None` if it gives no answer, which is no verdict.
 pub(crate) async fn ask(peer: &Peer, ask: PromiseAsk) -> Option<PromiseAnswer> {
@@ -34,26 +35,37 @@ pub(crate) async fn request(
     body: Bytes,
     within: Duration,
 ) -> Result<Bytes, String> {
-    match timeout(within, exchange(peer, method, path, body)).await {
+    exchange(&peer.url, Some(&peer.secret), method, path, body, within).await
+}
+
+/// One request to a launcher at `url`, with or without a secret; gives the body of a good answer, or in words why there is
+/// none.
+pub(crate) async fn exchange(
+    url: &str,
+    secret: Option<&str>,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    within: Duration,
+) -> Result<Bytes, String> {
+    match timeout(within, send(url, secret, method, path, body)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(format!("no answer within {within:?}")),
     }
 }
 
-async fn exchange(peer: &Peer, method: Method, path: &str, body: Bytes) -> Result<Bytes, String> {
-    let host = peer.url.strip_prefix("http://").ok_or("the peer's address is not http://")?.trim_end_matches('/');
+async fn send(url: &str, secret: Option<&str>, method: Method, path: &str, body: Bytes) -> Result<Bytes, String> {
+    let host = url.strip_prefix("http://").ok_or("its address is not http://")?.trim_end_matches('/');
     let stream = TcpStream::connect(host).await.map_err(|e| e.to_string())?;
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, host)
-        .header(AUTHORIZATION, format!("Bearer {}", peer.secret))
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(body))
-        .map_err(|e| e.to_string())?;
+    let mut request =
+        Request::builder().method(method).uri(path).header(HOST, host).header(CONTENT_TYPE, "application/json");
+    if let Some(secret) = secret {
+        request = request.header(AUTHORIZATION, format!("Bearer {secret}"));
+    }
+    let request = request.body(Full::new(body)).map_err(|e| e.to_string())?;
     let driver = tokio::spawn(connection);
     let answer = async {
         let answer = sender.send_request(request).await.map_err(|e| e.to_string())?;

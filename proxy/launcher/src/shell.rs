@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use hotspare_protocol::{Secret, flows_key};
 
 use crate::args::LauncherArgs;
+use crate::attach::Caller;
 use crate::clock;
 use crate::cut::Cut;
 use crate::logs::Logs;
@@ -59,6 +60,8 @@ pub(crate) enum Input {
     PromiseAnswered {
         answer: PromiseAnswer,
     },
+    /// A Node-RED that another launcher has started calls.
+    Attached(Caller),
     /// The back-off before the start of process `process` is over.
     SpawnDue {
         process: u64,
@@ -157,6 +160,8 @@ pub(crate) struct Current {
     pub(crate) lag_ms: u32,
     pub(crate) status: Option<Status>,
     pub(crate) safe: bool,
+    /// Its own launcher was asked to restart it.
+    pub(crate) restarting: bool,
 }
 
 pub(crate) struct Shell {
@@ -184,6 +189,8 @@ pub(crate) struct Shell {
     pub(crate) waiting: Waiting,
     /// The process that is to be started at once or after its back-off.
     pub(crate) pending_spawn: Option<u64>,
+    /// A Node-RED that has called and is not taken on yet.
+    pub(crate) caller: Option<Caller>,
     pub(crate) safe_next: bool,
     pub(crate) down_by_request: bool,
     pub(crate) last_ending: Option<String>,
@@ -241,6 +248,7 @@ impl Shell {
             asking: Arc::new(tokio::sync::Semaphore::new(4)),
             waiting: Waiting::default(),
             pending_spawn: None,
+            caller: None,
             safe_next: false,
             down_by_request: false,
             last_ending: None,
@@ -290,6 +298,10 @@ impl Shell {
             }
         }
         self.carry_out_effects();
+        if self.args.attach.is_some() && self.guard.status(now()).tenure.is_none() {
+            // What stays has no flow that runs: the next launcher takes it on as it is.
+            let _ = crate::attach::forget(self.state.path());
+        }
         self.close_links(&mut inputs).await;
         self.undertaker.dismiss();
     }
@@ -441,6 +453,10 @@ impl Shell {
                 self.guard.handle(now, GuardInput::PromiseAsked { request: self.next_promise, ask });
             }
             Input::PromiseAnswered { answer } => self.guard.handle(now, GuardInput::PromiseAnswered { answer }),
+            Input::Attached(caller) => {
+                self.caller = Some(caller);
+                self.take_on();
+            }
             Input::SpawnDue { process } => self.spawn_if_due(process),
             Input::KillDue { process } => {
                 if let Some(current) = self.current.as_ref().filter(|c| c.run == process) {
@@ -514,6 +530,14 @@ impl Shell {
                 self.guard.handle(now, GuardInput::ManualStop { restart: true });
                 Goal::Up
             }
+            // It is another launcher's: its flows are stopped, and it stays.
+            Command::StopProcess if self.args.attach.is_some() => match status.tenure {
+                Some(tenure) => {
+                    self.guard.handle(now, GuardInput::ManualFence { epoch: None, grace: self.args.stop_grace });
+                    Goal::Fenced(tenure)
+                }
+                None => return drop(answer.send(Ok(()))),
+            },
             Command::StopProcess => {
                 self.down_by_request = true;
                 self.pending_spawn = None;

@@ -9,6 +9,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, ExitCode, Stdio};
 use std::thread;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::attach::{end_started_by, is_gone_within};
 use crate::link::Identity;
 use crate::node_red::{group_lives, kill_group};
 
@@ -40,7 +42,12 @@ pub(crate) enum Note {
     /// Whom to tell, and as whom.
     Address { instance: String, member: String, token: Option<String>, controllers: Vec<String> },
     /// The process group that runs now, if one does, and the receipt that is true once it is gone.
-    Ward { leader: Option<i32>, receipt: Up },
+    Ward {
+        leader: Option<i32>,
+        /// It leads a process group; one that another launcher started does not.
+        group: bool,
+        receipt: Up,
+    },
     /// The launcher ends by itself: nothing to do.
     Dismissed,
 }
@@ -74,12 +81,12 @@ impl Undertaker {
     }
 
     /// Tells it the process that runs and the receipt that is true once that is gone; nothing if both are as before.
-    pub(crate) fn note(&mut self, leader: Option<i32>, receipt: &Up) -> io::Result<()> {
+    pub(crate) fn note(&mut self, leader: Option<i32>, group: bool, receipt: &Up) -> io::Result<()> {
         if self.last.as_ref().is_some_and(|(l, r)| *l == leader && r == receipt) {
             return Ok(());
         }
         self.last = Some((leader, receipt.clone()));
-        self.write(&Note::Ward { leader, receipt: receipt.clone() })
+        self.write(&Note::Ward { leader, group, receipt: receipt.clone() })
     }
 
     /// Lets it go without doing anything.
@@ -121,7 +128,7 @@ pub(crate) fn main() -> ExitCode {
                 let token = token.map(Secret::new);
                 address = Some(Address { instance, member, token, controllers });
             }
-            Ok(Note::Ward { leader, receipt }) => ward = Some(Ward::new(leader, receipt)),
+            Ok(Note::Ward { leader, group, receipt }) => ward = Some(Ward::new(leader, group, receipt)),
             Err(error) => eprintln!("hotspare {SUBCOMMAND}: a note that cannot be read: {error}"),
         }
     }
@@ -160,32 +167,42 @@ struct Address {
 }
 
 struct Ward {
-    leader: Option<(Pid, Option<std::os::fd::OwnedFd>)>,
+    leader: Option<(Pid, rustix::io::Result<OwnedFd>)>,
+    group: bool,
     receipt: Up,
 }
 
 impl Ward {
     /// Takes hold of the process while it is certainly the right one: its launcher lives and has not reaped it.
-    fn new(leader: Option<i32>, receipt: Up) -> Self {
-        let leader = leader.and_then(Pid::from_raw).map(|pid| (pid, pidfd_open(pid, PidfdFlags::empty()).ok()));
-        Self { leader, receipt }
+    fn new(leader: Option<i32>, group: bool, receipt: Up) -> Self {
+        let leader = leader.and_then(Pid::from_raw).map(|pid| (pid, pidfd_open(pid, PidfdFlags::empty())));
+        Self { leader, group, receipt }
     }
 
-    /// Kills the group and returns whether it is certainly gone.
+    /// Kills what is there and returns whether it is certainly gone.
     fn bury(&self) -> bool {
         let Some((pid, pidfd)) = &self.leader else {
             return true;
         };
         let deadline = Instant::now() + GONE_WITHIN;
-        // Its launcher died a moment ago, so the number is still its own.
-        kill_group(*pid);
-        if let Some(pidfd) = pidfd {
-            let _ = pidfd_send_signal(pidfd, Signal::KILL);
-            let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
-            let timeout = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
-            if !matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(1)) {
-                return false;
+        if self.group {
+            // Its launcher died a moment ago, so the number is still its own.
+            kill_group(*pid);
+        }
+        match pidfd {
+            Ok(pidfd) => {
+                let _ = pidfd_send_signal(pidfd, Signal::KILL);
+                if !is_gone_within(pidfd, Some(rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 })) {
+                    return false;
+                }
             }
+            Err(rustix::io::Errno::SRCH) => {}
+            Err(_) if self.group => {}
+            Err(_) => return false,
+        }
+        if !self.group {
+            end_started_by(*pid);
+            return true;
         }
         // The others of the group: programs that flows had started.
         while group_lives(*pid) {

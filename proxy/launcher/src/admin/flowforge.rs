@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Admin, Reply, plain, refuse, reply};
+use crate::nr_launcher;
 use crate::shell::{Command, View};
 
 /// How long a start, stop or restart may take before the answer is that it was not done.
@@ -21,6 +22,15 @@ pub(super) async fn get(admin: &Admin, path: &str, query: &str) -> Reply {
     let parameter = |name: &str| {
         query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
     };
+    if let Some(url) = &admin.nr_launcher
+        && ["/flowforge/logs", "/flowforge/logs/entries", "/flowforge/resources", "/flowforge/startup"].contains(&path)
+    {
+        return match nr_launcher::get(url, path, query).await {
+            Ok(body) if path == "/flowforge/startup" => plain(StatusCode::OK, "application/openmetrics-text", body),
+            Ok(body) => plain(StatusCode::OK, "application/json", body),
+            Err(why) => refuse(StatusCode::BAD_GATEWAY, &format!("FlowFuse's launcher: {why}")),
+        };
+    }
     match path {
         "/flowforge/logs" => {
             let logs = admin.logs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,6 +134,19 @@ pub(super) async fn command(admin: &Admin, body: &[u8]) -> Reply {
         Ok(order) => order,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("not a command: {error}")),
     };
+    if admin.attached {
+        return match (&admin.nr_launcher, order.cmd.as_str()) {
+            (Some(url), "logout") => {
+                // A user has logged out; whether Node-RED knew of it is not told.
+                let _ = nr_launcher::pass_on(url, body).await;
+                reply(StatusCode::OK, &json!({}))
+            }
+            (_, "start" | "stop" | "restart" | "shutdown") => {
+                refuse(StatusCode::CONFLICT, "another launcher starts this Node-RED: give the order to that")
+            }
+            _ => reply(StatusCode::NOT_FOUND, &json!({})),
+        };
+    }
     let safe = order.safe;
     let outcome = match order.cmd.as_str() {
         "start" => {

@@ -52,6 +52,10 @@ pub(crate) struct Admin {
     /// Wall clock in milliseconds.
     pub(crate) created_ms: u64,
     pub(crate) shutdown: Sender<()>,
+    /// Another launcher starts Node-RED.
+    pub(crate) attached: bool,
+    /// Where that one is.
+    pub(crate) nr_launcher: Option<String>,
 }
 
 /// Serves `listener` for ever.
@@ -202,6 +206,8 @@ mod tests {
             logs: Arc::new(Mutex::new(Logs::new("a"))),
             created_ms: 0,
             shutdown: tokio::sync::mpsc::channel(1).0,
+            attached: false,
+            nr_launcher: None,
         };
         let request = headers.iter().fold(Request::builder(), |builder, (name, value)| builder.header(*name, *value));
         admit(&admin, from.parse().unwrap(), &request.body(()).unwrap(), path).is_ok()
