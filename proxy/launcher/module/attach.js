@@ -16,7 +16,7 @@ const { isMainThread } = require('worker_threads')
 if (isMainThread) {
   const config = JSON.parse(fs.readFileSync(path.join(__dirname, 'attach.json'), 'utf8'))
   // Programs that flows start must not load it.
-  const options = (process.env.NODE_OPTIONS ?? '').split(/\s+(?=-)/).filter((option) => option && !option.includes(config.option))
+  const options = (process.env.NODE_OPTIONS ?? '').split(/\s+(?=-)/).filter((option) => option && !option.includes('module/attach.js'))
   config.restore_env = { NODE_OPTIONS: options.length ? options.join(' ') : null }
   require(path.join(__dirname, 'hotspare.js')).watch(config)
 }

@@ -153,7 +153,6 @@ pub(crate) fn tell_attached(
         "grace_ms": KILL_GRACE_MS,
         "node_close_timeout_ms": node_close_timeout_ms,
         "socket": socket,
-        "option": attached_entry(state_dir),
     });
     replace(&state_dir.join(FOLDER).join("attach.json"), &config.to_string())
 }

@@ -24,7 +24,7 @@ const LOOKS: u32 = 100;
 pub(crate) struct Ungated {
     /// Node-RED's user folder.
     pub(crate) user_dir: PathBuf,
-    /// The file that `NODE_OPTIONS` has to name.
+    /// The file that `NODE_OPTIONS` has to name, as `canonicalize` has it.
     pub(crate) module: PathBuf,
 }
 
@@ -60,9 +60,11 @@ impl Ungated {
     }
 
     fn has_gate(&self, pid: Pid) -> bool {
-        let module = self.module.as_os_str().as_encoded_bytes();
+        let names_it = |word: &str| fs::canonicalize(word).is_ok_and(|path| path == self.module);
         environment_has(pid, |entry| {
-            entry.strip_prefix(b"NODE_OPTIONS=").is_some_and(|o| o.windows(module.len()).any(|part| part == module))
+            let options = entry.strip_prefix(b"NODE_OPTIONS=").unwrap_or_default();
+            // `--require=FILE`, `-r FILE`, quoted or not, and by whatever way the file is reached.
+            String::from_utf8_lossy(options).split([' ', '=', '"']).any(names_it)
         })
     }
 
@@ -116,8 +118,13 @@ mod tests {
     fn only_one_without_the_module_and_of_this_folder_counts() {
         let dir = tempfile::tempdir().unwrap();
         let other = tempfile::tempdir().unwrap();
-        let ungated = Ungated { user_dir: fs::canonicalize(dir.path()).unwrap(), module: "/state/attach.js".into() };
-        let mut gated = like_node_red(dir.path(), Some("--trace-warnings --require=/state/attach.js"));
+        let module = fs::canonicalize(other.path()).unwrap().join("attach.js");
+        fs::write(&module, "").unwrap();
+        std::os::unix::fs::symlink(other.path(), dir.path().join("link")).unwrap();
+        let reached = dir.path().join("link/attach.js");
+        let ungated = Ungated { user_dir: fs::canonicalize(dir.path()).unwrap(), module };
+        let options = format!("--trace-warnings --require=\"{}\"", reached.display());
+        let mut gated = like_node_red(dir.path(), Some(&options));
         let mut elsewhere = like_node_red(other.path(), None);
         let mut bare = like_node_red(dir.path(), None);
         assert!(!ungated.is_one(Pid::from_child(&gated)));
