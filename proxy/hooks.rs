@@ -52,6 +52,7 @@ fn kind(entry: &Entry) -> Option<EventKind> {
         "active" if entry.event["planned"] == false => EventKind::Failover,
         "plan_ended" => EventKind::Switchover,
         "stuck" => EventKind::Outage,
+        "halted" if !entry.event["why"].is_null() => EventKind::Outage,
         "spare_not_ready" => EventKind::SpareLost,
         "spare_ready" => EventKind::SpareReady,
         "blind" => EventKind::Blind,

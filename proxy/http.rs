@@ -10,7 +10,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+
+use crate::connect::connect;
 
 /// Largest body that is read of an answer: status pages and logs are far below it.
 const MAX_BODY_BYTES: usize = 4 << 20;
@@ -103,14 +104,11 @@ impl<'a> Ask<'a> {
         let uri: Uri = self.url.parse().map_err(|_| HttpError::Address(self.url.to_owned()))?;
         let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http"));
         let authority = authority.ok_or_else(|| HttpError::Address(self.url.to_owned()))?;
-        let stream =
-            TcpStream::connect((authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80)))
-                .await
-                .map_err(
-                |e| {
-                    if e.kind() == std::io::ErrorKind::ConnectionRefused { HttpError::Refused } else { failed(&e) }
-                },
-            )?;
+        let host = authority.host().trim_matches(['[', ']']);
+        let stream = connect(host, authority.port_u16().unwrap_or(80)).await.map_err(|e| match e.kind() {
+            std::io::ErrorKind::ConnectionRefused => HttpError::Refused,
+            _ => failed(&e),
+        })?;
         stream.set_nodelay(true).map_err(|e| failed(&e))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;

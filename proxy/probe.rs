@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use hotspare_decide::message::FlowState;
 use hotspare_decide::{Member, ProbeOutcome};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::config::{CheckKind, Health, HostPort, StatusRange};
+use crate::connect::connect;
 use crate::engine::{Handle, Input};
 use crate::http::{Ask, HttpError};
 
@@ -84,7 +84,7 @@ fn url(host: &str, port: u16, path: &str) -> String {
 }
 
 async fn tcp(host: &str, port: u16, timeout: Duration) -> ProbeOutcome {
-    match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
+    match tokio::time::timeout(timeout, connect(host, port)).await {
         Ok(Ok(_)) => ProbeOutcome::Pass,
         Ok(Err(error)) => ProbeOutcome::Fail { reason: format!("{host}:{port}: {error}") },
         Err(_) => ProbeOutcome::Unknown { reason: format!("{host}:{port}: no connection within {timeout:?}") },

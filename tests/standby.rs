@@ -43,6 +43,54 @@ fn a_click_on_start_in_the_standbys_editor_starts_nothing(version: NodeRed) {
     judge(&pair.sink.history(), TICK).assert_clean();
 }
 
+/// Whoever stops the active's flows in its editor wants them stopped: no other member starts them, and everyone is told.
+fn a_click_on_stop_in_the_actives_editor_is_said_and_moves_nothing(version: NodeRed) {
+    let pair = Setup { node_red: version, ..Setup::default() }.start();
+    let active = pair.wait_until_steady();
+    let editor = pair.member(&active.member).node_red;
+    let click = |state: &str| http::post(editor, "/flows/state", &json!({"state": state})).send().unwrap();
+    assert_eq!(click("stop").json()["state"], "stop");
+    wait_until(PATIENCE, "the status and an alarm say that its flows stand still", || {
+        let (status, member) = (pair.status()?, pair.member_status(&active.member)?);
+        let events = pair.get("/v1/events").send().map_err(|error| error.to_string())?.json();
+        let alarm = |event: &serde_json::Value| event["level"] == "alarm" && event["event"]["event"] == "halted";
+        let said = events.as_array().into_iter().flatten().any(alarm);
+        let detail = status["detail"].as_str().unwrap_or_default();
+        if said && member["flows"] == "stopped" && detail.contains("stopped in the editor") {
+            Ok(())
+        } else {
+            Err(format!("{status}; {events}"))
+        }
+    });
+    holds_for(WHILE, "it stays active, and nobody runs flows", || {
+        let status = pair.status()?;
+        let quiet = pair.who().is_err();
+        if status["active"] == active.member.as_str() && status["epoch"] == active.epoch && quiet {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    });
+    assert_eq!(click("start").json()["state"], "start");
+    assert_eq!(pair.wait_until_steady(), active, "the same tenure goes on");
+    pair.wait_for_act(&active);
+    wait_until(PATIENCE, "the status says that its flows run", || {
+        let member = pair.member_status(&active.member)?;
+        if member["flows"] == "running" { Ok(()) } else { Err(member.to_string()) }
+    });
+    judge(&pair.sink.history(), TICK).assert_clean();
+}
+
+#[test]
+fn stop_in_the_actives_editor_is_said() {
+    a_click_on_stop_in_the_actives_editor_is_said_and_moves_nothing(NodeRed::V4);
+}
+
+#[test]
+fn stop_in_the_actives_editor_is_said_5() {
+    a_click_on_stop_in_the_actives_editor_is_said_and_moves_nothing(NodeRed::V5);
+}
+
 fn a_deploy_on_the_standby_starts_nothing(version: NodeRed) {
     let pair = Setup { node_red: version, ..Setup::default() }.start();
     let active = pair.wait_until_steady();

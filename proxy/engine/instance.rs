@@ -235,10 +235,12 @@ impl Instance {
             return driver.link == link && driver.send(message);
         }
         let slot = &mut self.links[member.index()];
-        let Some(open) = slot.as_ref().filter(|open| open.connection == link.0) else { return false };
+        let Some(open) = slot.as_mut().filter(|open| open.connection == link.0) else { return false };
         if open.outbox.try_send(message).is_ok() {
             return true;
         }
+        // With its sender gone the session ends, and tells so as of any link that has closed.
+        open.outbox = mpsc::channel(1).0;
         tracing::warn!(instance = %self.spec.name, ?member, "the launcher does not keep up; its link is closed");
         false
     }

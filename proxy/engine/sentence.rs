@@ -37,6 +37,10 @@ pub(super) fn sentence(kind: &EventKind, names: [&str; 2]) -> String {
             let how = if *planned { "as planned" } else { "unplanned" };
             format!("{} is active under epoch {tenure}, {how}, {took_ms} ms after the decision", n(member))
         }
+        EventKind::Halted { member, why: Some(why), .. } => {
+            format!("the flows of {} stand still, and it stays active: {why}", n(member))
+        }
+        EventKind::Halted { member, .. } => format!("the flows of {} run again", n(member)),
         EventKind::Suspected { member, trouble } => {
             format!("{} {}; new connections wait while it is looked at", n(member), trouble_words(*trouble))
         }

@@ -82,9 +82,13 @@ fn detail(view: &View, name_of: &impl Fn(Member) -> String) -> String {
             Some(why) => format!("no redundancy: {} could not take over: {why}", name_of(active.other())),
         }
     };
+    let halted = |active: Member| {
+        let why = view.members[active.index()].status.as_ref()?.halted.as_ref()?;
+        Some(format!("the flows of {} stand still: {why}", name_of(active)))
+    };
     match (view.state, view.active) {
         (_, _) if view.plan.is_some() => view.plan.clone().unwrap_or_default(),
-        (StateName::Active, Some(active)) => spare(active),
+        (StateName::Active, Some(active)) => halted(active).unwrap_or_else(|| spare(active)),
         (StateName::Recovering, _) => "looking which member is active before anything is decided".to_owned(),
         (StateName::Idle, _) => {
             let reasons = Member::BOTH.map(|m| {

@@ -112,6 +112,8 @@ pub async fn serve(
         let shared = shared.clone();
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
+            // A lost packet is sent again every 200 ms, not after ever longer pauses: few packets, each of them due.
+            let _ = rustix::net::sockopt::set_tcp_thin_linear_timeouts(&stream, true);
             let service = service_fn(|request| answer(shared.clone(), from, request));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())

@@ -12,8 +12,10 @@ use crate::config::Config;
 use crate::engine::{Handle, Input};
 use crate::link::{self, Identities};
 
-/// A link on which nothing came for this many heartbeats is closed; its launcher opens it again.
+/// A link on which nothing came for this many heartbeats is closed; its launcher, which gives up as soon, opens it again.
 const IDLE_HEARTBEATS: u32 = 20;
+/// Never sooner than this, however fast the heartbeats, nor within a lease.
+const IDLE_AT_LEAST: Duration = Duration::from_secs(2);
 /// Link events that may wait for the engine.
 const QUEUE: usize = 1024;
 
@@ -34,8 +36,9 @@ impl Links {
         identities: Arc<ArcSwap<Identities>>,
         engine: Handle,
     ) -> Self {
-        let slowest = config.instances.iter().map(|i| i.lease.heartbeat).max().unwrap_or(Duration::from_millis(100));
-        Self { listener, identities, engine, idle_after: slowest * IDLE_HEARTBEATS, tasks: Vec::new() }
+        let leases = config.instances.iter().map(|i| (i.lease.heartbeat * IDLE_HEARTBEATS).max(i.lease.ttl));
+        let idle_after = leases.max().unwrap_or_default().max(IDLE_AT_LEAST);
+        Self { listener, identities, engine, idle_after, tasks: Vec::new() }
     }
 
     /// Serves links from now on.

@@ -30,6 +30,9 @@ fn swap(mut record: Record) -> Record {
     }
     record.last_active = record.last_active.map(|member| member.other());
     record.held.swap(0, 1);
+    if let Some(rolling) = &mut record.rolling {
+        rolling.restarted.swap(0, 1);
+    }
     record.intent = record.intent.map(|Intent::Switchover { from, to, reason }| Intent::Switchover {
         from: from.other(),
         to: to.other(),
@@ -41,7 +44,7 @@ fn swap(mut record: Record) -> Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hotspare_decide::{Epoch, LeaseSettings, Member, Tenure};
+    use hotspare_decide::{Epoch, LeaseSettings, Member, RollingRecord, Tenure};
 
     fn kept() -> Kept {
         let record = Record {
@@ -50,6 +53,7 @@ mod tests {
             tenures: vec![Tenure { member: Member::A, epoch: Epoch(7) }],
             last_active: Some(Member::A),
             intent: Some(Intent::Switchover { from: Member::A, to: Member::B, reason: "why".to_owned() }),
+            rolling: Some(RollingRecord { restarted: [true, false], reason: "why".to_owned() }),
             lease: LeaseSettings::default(),
             failovers_unix_ms: Vec::new(),
             paused: None,
@@ -64,6 +68,7 @@ mod tests {
         let record = kept().for_members(["right", "left"]);
         assert_eq!(record.tenures, [Tenure { member: Member::B, epoch: Epoch(7) }]);
         assert_eq!((record.last_active, record.held), (Some(Member::B), [false, true]));
+        assert_eq!(record.rolling.map(|rolling| rolling.restarted), Some([false, true]));
         assert!(matches!(record.intent, Some(Intent::Switchover { from: Member::B, to: Member::A, .. })));
     }
 

@@ -221,6 +221,15 @@ pub enum EventKind {
         /// Why it became active.
         why: Option<Cause>,
     },
+    /// The flows of the active stand still although nobody asked hotspare for it; `why` is `None`: they run again.
+    Halted {
+        /// Who.
+        member: Member,
+        /// Under which epoch.
+        tenure: Epoch,
+        /// Why, in words.
+        why: Option<String>,
+    },
     /// The active refused a connection; new ones wait while it is looked at.
     Suspected {
         /// Who.
@@ -344,6 +353,7 @@ impl EventKind {
             | Self::Frozen { .. }
             | Self::Stuck { .. }
             | Self::Blind
+            | Self::Halted { why: Some(_), .. }
             | Self::JournalFailing { .. }
             | Self::SpareNotReady { .. } => Severity::Alarm,
             Self::FailoverBegan { .. }

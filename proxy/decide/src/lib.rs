@@ -39,9 +39,9 @@ pub use guard::{Guard, GuardConfig, GuardEffect, GuardEvent, GuardInput, GuardRe
 pub use ids::{Epoch, LinkId, Member, OpId, PerMember};
 pub use input::{ConnectTrouble, Input, Operator, ProbeOutcome};
 pub use lease::LeaseSettings;
-pub use record::{Intent, PauseRecord, Record, Tenure};
+pub use record::{Intent, PauseRecord, Record, RollingRecord, Tenure};
 pub use replay::replay;
-pub use rules::Rule;
+pub use rules::{Rule, Rules};
 pub use settings::{Damping, Deadlines, Fencing, HealthSettings, OnUnreachable, Settings};
 pub use time::Time;
 pub use view::{Forecast, LastFailover, MemberView, StateName, View};

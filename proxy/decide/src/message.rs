@@ -114,6 +114,17 @@ pub struct MemberStatus {
     pub restarts: u64,
     /// Node-RED keeps dying soon after its start.
     pub crash_loop: bool,
+    /// Why the flows of a tenure stand still although it goes on: someone stopped them in the editor, or a deploy could
+    /// not start them.
+    pub halted: Option<String>,
+}
+
+impl MemberStatus {
+    /// The tenure under which flows run, are being started, or stand still by someone's hand and may go on any moment.
+    pub fn may_act(&self) -> Option<Epoch> {
+        let acts = matches!(self.flows, FlowState::Starting | FlowState::Running) || self.halted.is_some();
+        self.tenure.filter(|_| acts)
+    }
 }
 
 /// What the flows of a member do.

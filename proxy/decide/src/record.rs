@@ -18,6 +18,9 @@ pub struct Record {
     pub last_active: Option<Member>,
     /// What was under way.
     pub intent: Option<Intent>,
+    /// The rolling restart that was under way.
+    #[serde(default)]
+    pub rolling: Option<RollingRecord>,
     /// The widest lease timings under which a grant may have gone out.
     pub lease: LeaseSettings,
     /// When the unplanned failovers of the last hour happened: milliseconds since 1970.
@@ -57,6 +60,15 @@ pub enum Intent {
         /// Why, in the operator's words.
         reason: String,
     },
+}
+
+/// A rolling restart that survives a restart of the controller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollingRecord {
+    /// Which members have been restarted, in configured order.
+    pub restarted: [bool; 2],
+    /// Why, in the operator's words.
+    pub reason: String,
 }
 
 /// A pause that survives a restart.

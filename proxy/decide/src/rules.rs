@@ -69,29 +69,40 @@ impl Rule {
     ];
 }
 
-/// Which rules hold: all, unless a test broke one.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rules {
+/// Which rules of a set hold: all, unless a test broke one.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<R> {
     #[cfg(feature = "mutants")]
-    broken: Option<Rule>,
+    broken: Option<R>,
+    #[cfg(not(feature = "mutants"))]
+    all_hold: std::marker::PhantomData<R>,
 }
 
-impl Rules {
+impl<R> Default for Rules<R> {
+    fn default() -> Self {
+        #[cfg(feature = "mutants")]
+        return Rules { broken: None };
+        #[cfg(not(feature = "mutants"))]
+        return Rules { all_hold: std::marker::PhantomData };
+    }
+}
+
+impl<R: Copy + PartialEq> Rules<R> {
     /// Whether this rule holds.
     #[cfg(not(feature = "mutants"))]
-    pub(crate) const fn holds(self, _rule: Rule) -> bool {
+    pub const fn holds(self, _rule: R) -> bool {
         true
     }
 
     /// Whether this rule holds.
     #[cfg(feature = "mutants")]
-    pub(crate) fn holds(self, rule: Rule) -> bool {
+    pub fn holds(self, rule: R) -> bool {
         self.broken != Some(rule)
     }
 
     /// Breaks one rule.
     #[cfg(feature = "mutants")]
-    pub(crate) fn breaking(rule: Rule) -> Self {
+    pub fn breaking(rule: R) -> Self {
         Rules { broken: Some(rule) }
     }
 }

@@ -36,6 +36,7 @@ fn record() -> Record {
         tenures: vec![tenure(Member::A, 4), tenure(Member::B, 5)],
         last_active: Some(Member::A),
         intent: None,
+        rolling: None,
         lease: LeaseSettings::default(),
         failovers_unix_ms: Vec::new(),
         paused: None,

@@ -296,6 +296,28 @@ fn a_rolling_restart_takes_the_spare_first() {
 }
 
 #[test]
+fn a_controller_killed_in_a_rolling_restart_goes_on_with_the_rest() {
+    // Killed after so many milliseconds: before, in and after each of the steps.
+    for after in [0, 50, 150, 250, 350, 500] {
+        let mut pair = Pair::serving(quick());
+        pair.tell(Input::Operator { request: 8, command: Operator::Restart { reason: String::new() } });
+        pair.run(after);
+        pair.restart_controller();
+        pair.connect();
+        pair.run(8_000);
+        let restarted: Vec<Member> =
+            pair.orders.iter().filter(|(_, d)| matches!(d, Down::Restart { .. })).map(|(m, _)| *m).collect();
+        for member in Member::BOTH {
+            assert!(restarted.contains(&member), "killed after {after} ms: {:?}", pair.orders);
+        }
+        assert_eq!(pair.disk.as_ref().unwrap().rolling, None, "killed after {after} ms");
+        let done = pair.events.iter().any(|e| matches!(e, EventKind::PlanEnded { done: true, .. }));
+        assert!(done, "killed after {after} ms, nobody was told: {:?}", pair.events);
+        assert!(pair.decider.active().is_some());
+    }
+}
+
+#[test]
 fn both_silent_at_once_changes_nothing() {
     let mut pair = Pair::serving(quick());
     pair.heard = [false; 2];
@@ -326,6 +348,41 @@ fn a_refused_client_parks_and_asks_and_the_look_decides() {
 }
 
 #[test]
+fn flows_stopped_by_hand_are_an_alarm_and_no_failover() {
+    let mut settings = quick();
+    settings.health.checks = 1;
+    let mut pair = Pair::serving(settings);
+    let stands = |pair: &mut Pair, why: Option<&str>| {
+        let status = &mut pair.status[0];
+        status.flows = if why.is_some() { FlowState::Stopped } else { FlowState::Running };
+        status.halted = why.map(Into::into);
+        pair.run(200);
+    };
+    stands(&mut pair, Some("they were stopped in the editor"));
+    let halted =
+        |why: Option<&str>| EventKind::Halted { member: Member::A, tenure: Epoch(1), why: why.map(Into::into) };
+    assert!(pair.events.contains(&halted(Some("they were stopped in the editor"))), "{:?}", pair.events);
+    for _ in 0..20 {
+        let outcome = ProbeOutcome::Fail { reason: "the active's flows are stopped".into() };
+        pair.tell(Input::Probe { member: Member::A, check: 0, outcome, flows: Some(FlowState::Stopped) });
+    }
+    assert_eq!(pair.decider.active(), Some((Member::A, Epoch(1))), "it keeps its tenure");
+    assert!(pair.orders.is_empty(), "{:?}", pair.orders);
+    // A restart of the controller finds it as it is, and starts nothing either.
+    pair.restart_controller();
+    pair.connect();
+    pair.run(5_000);
+    assert_eq!(pair.decider.active(), Some((Member::A, Epoch(1))));
+    assert!(pair.orders.iter().all(|(member, _)| *member == Member::B), "{:?}", pair.orders);
+    stands(&mut pair, None);
+    assert!(pair.events.contains(&halted(None)), "{:?}", pair.events);
+    // Its process is another matter.
+    pair.dies(Member::A);
+    pair.run(100);
+    assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::B));
+}
+
+#[test]
 fn too_many_failovers_freeze() {
     let mut settings = quick();
     settings.damping.max_per_hour = 2;
@@ -344,6 +401,64 @@ fn too_many_failovers_freeze() {
     pair.tell(Input::Operator { request: 9, command: Operator::Unfreeze });
     pair.run(500);
     assert_eq!(pair.decider.active().map(|(m, _)| m), Some(active.other()));
+}
+
+#[test]
+fn the_hold_down_doubles_with_each_failover() {
+    let mut settings = quick();
+    settings.damping.hold_down = Duration::from_secs(2);
+    let mut pair = Pair::serving(settings);
+    // Seconds from a death to the order to start, if the next death follows at once.
+    for expected in [0, 2, 4, 8] {
+        let (active, _) = pair.decider.active().unwrap();
+        pair.orders.clear();
+        let died = pair.now;
+        pair.dies(active);
+        while pair.orders.is_empty() {
+            assert!(pair.now < died + 20_000, "no failover after {expected} s");
+            pair.run(10);
+        }
+        let waited = pair.now - died;
+        assert!((expected * 1_000..expected * 1_000 + 500).contains(&waited), "{waited} ms instead of {expected} s");
+        let status = &mut pair.status[active.index()];
+        (status.flows, status.not_ready) = (FlowState::Stopped, None);
+        // Long enough for the other to be a ready spare again, and for nothing else.
+        pair.run(100);
+    }
+}
+
+#[test]
+fn a_member_that_returns_stays_a_standby_unless_fail_back_is_configured() {
+    for after in [None, Some(Duration::from_secs(10))] {
+        let mut settings = quick();
+        settings.auto_failback = after;
+        let mut pair = Pair::serving(settings);
+        pair.dies(Member::A);
+        pair.run(100);
+        (pair.status[0].flows, pair.status[0].not_ready) = (FlowState::Stopped, None);
+        pair.run(9_000);
+        assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::B), "too soon, with {after:?}");
+        pair.run(20_000);
+        let expected = if after.is_some() { Member::A } else { Member::B };
+        assert_eq!(pair.decider.active().map(|(m, _)| m), Some(expected), "with {after:?}");
+    }
+}
+
+#[test]
+fn a_short_pause_of_its_own_delays_a_failover_and_hides_no_controller() {
+    let mut pair = Pair::serving(quick());
+    pair.heard[0] = false;
+    // A machine that is always busy: its process stands still for half a second, again and again.
+    let gap = Duration::from_millis(500);
+    let died = pair.now;
+    while pair.orders.is_empty() {
+        assert!(pair.now < died + 5_000, "it looks afresh for ever, and never acts");
+        pair.run(700);
+        if pair.orders.is_empty() {
+            pair.tell(Input::Stalled { gap });
+        }
+    }
+    assert!(matches!(pair.orders[..], [(Member::B, Down::Start { .. })]), "{:?}", pair.orders);
 }
 
 #[test]

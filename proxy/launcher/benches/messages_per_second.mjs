@@ -1,8 +1,8 @@
 // What the module costs: messages per second through a ring of ten function nodes, with and without it.
 //
-//   node proxy/launcher/benches/messages_per_second.mjs [ROUNDS]
+//   benches/module [ROUNDS]
 //
-// Needs HOTSPARE_NR4, HOTSPARE_NR5 and HOTSPARE_NODE22 as tests/run sets them. Runs with and without take turns, so that a busy
+// (That sets HOTSPARE_NR4, HOTSPARE_NR5 and HOTSPARE_NODE22.) Runs with and without take turns, so that a busy
 // machine slows both alike; the last line of each version is the ratio of the medians (1.00: the module costs nothing).
 
 import { spawn } from 'node:child_process'

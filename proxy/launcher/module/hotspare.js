@@ -183,7 +183,7 @@ function conduct (runtime, gate, worker, settings) {
   const { events, flows, log } = runtime
   const inFlight = new Set()
   const settling = { starting: 0, closing: 0, waiters: [] }
-  const is = { booted: false, doing: null, epoch: null, problem: null, credentials: null, started: false }
+  const is = { booted: false, doing: null, epoch: null, problem: null, credentials: null, started: false, halted: null }
   const post = (message) => worker.postMessage(message)
 
   runtime.nodeApp.use((req, res, next) => {
@@ -226,9 +226,15 @@ function conduct (runtime, gate, worker, settings) {
     if (!up()) return 'booting'
     return is.started ? 'running' : 'stopped'
   }
+  // Ordered to run, and standing still all the same: stopped in the editor, or a deploy that could not start.
+  const whyHalted = () => (gate.ordered && state() === 'stopped') ? whyNotReady() ?? 'they were stopped in the editor' : null
   let reported = ''
   const report = () => {
-    const status = { type: 'state', flows: state(), epoch: is.epoch, missing_types: missingTypes(), ready: whyNotReady(), revision: flows.getFlows()?.rev ?? null }
+    const status = { type: 'state', flows: state(), epoch: is.epoch, halted: whyHalted(), missing_types: missingTypes(), ready: whyNotReady(), revision: flows.getFlows()?.rev ?? null }
+    if (is.halted !== status.halted) {
+      is.halted = status.halted
+      if (gate.ordered) notify(is.halted ? active : null)
+    }
     const text = JSON.stringify(status)
     if (text !== reported) post(status)
     reported = text
@@ -236,6 +242,7 @@ function conduct (runtime, gate, worker, settings) {
   // Kept by the editor and shown to whoever opens it. (The editor takes a colon for a separator.)
   const notify = (text) => events.emit('runtime-event', { id: 'hotspare', retain: true, payload: text ? { type: 'warning', text } : {} })
   const standby = `Standby member ${config.member} - its flows are stopped and stay stopped until the launcher starts them`
+  const active = `Active member ${config.member} - its flows stand still, and no other member starts them while it is up: start them here, or fail over`
   gate.refused = () => {
     if (is.booted && !is.doing) log.warn('[hotspare] start of flows refused: this member is standby')
     setImmediate(() => { if (!gate.ordered) notify(standby) }) // after what Node-RED itself has to say of it
@@ -287,6 +294,7 @@ function conduct (runtime, gate, worker, settings) {
       text = String(err)
     }
     if (is.started && flows.started && !text) {
+      shared[BEAT] = now() // what the start took was no hang
       notify(null)
       is.doing = null
       post({ type: 'started', id, ok: true })

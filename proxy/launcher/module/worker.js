@@ -21,7 +21,7 @@ const MAX_LINE = 64 * 1024
 const shared = new Float64Array(workerData.shared)
 const beats = new Map() // seq -> when it was sent
 let seq = 0
-let state = { flows: 'booting', epoch: null, missing_types: [], ready: 'Node-RED is booting', revision: null }
+let state = { flows: 'booting', epoch: null, halted: null, missing_types: [], ready: 'Node-RED is booting', revision: null }
 
 const DIAL_AGAIN_MS = 250
 

@@ -26,9 +26,12 @@ use crate::shell::Input;
 
 /// Time for the whole opening: connect, upgrade.
 const OPEN_WITHIN: Duration = Duration::from_secs(2);
-/// A controller answers each heartbeat. Silent for so long, the link is opened anew rather than left to TCP, whose
-/// retransmissions come ever more rarely while a network is down.
-const SILENT_FOR: Duration = Duration::from_secs(2);
+/// A controller answers each heartbeat. Silent for so many of them, the link is opened anew rather than left to TCP,
+/// whose retransmissions come ever more rarely while a network is down. The controller's end gives up as soon. Much
+/// sooner would do harm: where packets are lost, TCP gets over it in less time than a new link takes.
+const SILENT_HEARTBEATS: u32 = 20;
+/// Never sooner than this, however fast the heartbeats, nor within a lease. Also holds until the controller has told both.
+const SILENT_AT_LEAST: Duration = Duration::from_secs(2);
 /// Messages that may wait for a slow link; a link further behind than that is closed.
 const OUTBOX: usize = 64;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -104,6 +107,8 @@ async fn open(url: &str, identity: &Identity, places: &Places, attempt: usize) -
     let place = places.take(lookup_host(host).await?, attempt).ok_or_else(nobody)?;
     let stream = TcpStream::connect(place.address).await?;
     stream.set_nodelay(true)?;
+    // A lost packet is sent again every 200 ms, not after ever longer pauses: few packets, each of them due.
+    let _ = rustix::net::sockopt::set_tcp_thin_linear_timeouts(&stream, true);
     let config = WebSocketConfig::default()
         .read_buffer_size(4 << 10)
         .write_buffer_size(0)
@@ -132,10 +137,11 @@ async fn carry(
         "it fell behind, or the launcher ends".to_owned()
     };
     let mut heard = false;
+    let mut silent_for = SILENT_AT_LEAST;
     let receive = async {
         loop {
-            let frame = match timeout(SILENT_FOR, from.next()).await {
-                Err(_) => return format!("nothing heard for {SILENT_FOR:?}"),
+            let frame = match timeout(silent_for, from.next()).await {
+                Err(_) => return format!("nothing heard for {silent_for:?}"),
                 Ok(None) => return "closed".to_owned(),
                 Ok(Some(Err(error))) => return error.to_string(),
                 Ok(Some(Ok(frame))) => frame,
@@ -145,6 +151,10 @@ async fn carry(
                 Ok(Down::Refused { reason }) => return format!("refused: {reason}"),
                 Ok(msg) => {
                     heard = true;
+                    if let Down::Welcome(welcome) = &msg {
+                        let lease = &welcome.settings.lease;
+                        silent_for = (lease.heartbeat * SILENT_HEARTBEATS).max(lease.ttl).max(SILENT_AT_LEAST);
+                    }
                     if inputs.send(Input::Down { controller, msg }).await.is_err() {
                         return "the launcher ends".to_owned();
                     }

@@ -77,6 +77,9 @@ pub(crate) enum Report {
 pub(crate) struct Status {
     pub(crate) flows: Flows,
     pub(crate) epoch: Option<u64>,
+    /// Why the flows stand still although they were ordered to run.
+    #[serde(default)]
+    pub(crate) halted: Option<String>,
     /// Node types that the flows need and that are not installed: nothing of the flows would run.
     pub(crate) missing_types: Vec<String>,
     /// Why a start of flows would fail, missing types included; `None` when it would not.

@@ -412,6 +412,10 @@ impl Shell {
             let problem = status.ready.clone().filter(|_| missing_types.is_empty());
             told.push(ModuleEvent::Condition { missing_types, problem });
         }
+        // A level, told until the guard has it.
+        if self.guard.halted() != status.halted.as_deref() {
+            told.push(ModuleEvent::Halted { why: status.halted.clone() });
+        }
         current.status = Some(status);
         // While Node-RED loads its palette its event loop may stand still for long: the boot has its own deadline.
         if booted {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use hotspare_decide::message::{Down, ExitCause, FenceHow, FlowState, LauncherSettings, Peer, StartFailureKind, Up};
 use hotspare_decide::{Epoch, LeaseSettings};
 use rustix::process::Signal;
+use serde_json::{Value, json};
 use support::controller_stand_in::{ControllerStandIn, TOKEN};
 use support::launcher::Launcher;
 use support::{LIMIT, Version, get, sample_flows, send_request, until, user_dir};
@@ -25,6 +26,8 @@ for_each_node_red!(
     both_frozen_and_thawed_deliver_nothing,
     a_killed_launcher_is_reported_by_its_undertaker,
     the_peers_promise_carries_the_flows_on,
+    a_start_with_hardly_any_lease_left_starts_nothing,
+    a_start_that_keeps_the_event_loop_busy_is_no_hang,
 );
 
 /// Longer than the defaults: a machine that runs many tests at once has many Node-REDs that boot.
@@ -47,10 +50,17 @@ struct Member {
 
 impl Member {
     fn start(version: Version, name: &str) -> Self {
+        Self::start_with(version, name, &[])
+    }
+
+    /// With more nodes in its flows.
+    fn start_with(version: Version, name: &str, more: &[Value]) -> Self {
         let controller = ControllerStandIn::start(settings(), None);
         let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
         sink.set_read_timeout(Some(LIMIT)).unwrap();
-        let dir = user_dir(&sample_flows(sink.local_addr().unwrap().port()), "");
+        let mut flows = sample_flows(sink.local_addr().unwrap().port());
+        flows.as_array_mut().unwrap().extend_from_slice(more);
+        let dir = user_dir(&flows, "");
         let launcher = start_launcher(version, dir.path(), &controller, name);
         Self { launcher, controller, sink, dir }
     }
@@ -258,9 +268,8 @@ fn the_peers_promise_carries_the_flows_on(version: Version) {
     let status = a.launcher.status();
     assert!(status["status"]["promise_held_left_ms"].is_u64(), "{status}\n{}\n{}", a.launcher.log(), b.launcher.log());
     b.controller.be_silent(false);
-    let refused =
-        until("the standby's link", || b.controller.is_linked().then(|| b.controller.start_flows(3)), String::new);
-    assert_eq!(refused.unwrap().kind, StartFailureKind::Promised, "a promise is kept though its controller is back");
+    let refused = b.controller.start_flows(3).expect("a refusal");
+    assert_eq!(refused.kind, StartFailureKind::Promised, "a promise is kept though its controller is back");
     b.controller.be_silent(true);
     // Isolated: neither controller nor peer.
     drop(b);
@@ -271,4 +280,38 @@ fn the_peers_promise_carries_the_flows_on(version: Version) {
         503
     );
     assert_eq!(a.drained(), 0, "the flow's timer ran without a lease");
+}
+
+fn a_start_with_hardly_any_lease_left_starts_nothing(version: Version) {
+    let member = Member::start(version, "a");
+    member.standby();
+    let old = member.controller.hears_beat("a heartbeat to peg a start to", |_| true).seq;
+    // What the controller said was on its way for so long that the lease is as good as over.
+    let age = settings().lease.ttl - settings().lease.stop_lead / 2;
+    let beats = u64::try_from(age.as_millis() / settings().lease.heartbeat.as_millis()).unwrap();
+    member.controller.hears_beat("many heartbeats more", |beat| beat.seq >= old + beats);
+    let op = member.controller.order_start_by(1, old);
+    let failure = member.controller.hears("the answer to a start", |up| match up {
+        Up::Started { op: o, failure, .. } if *o == op => Some(failure.clone()),
+        _ => None,
+    });
+    assert_eq!(failure.expect("a refusal").kind, StartFailureKind::TooLate, "{}", member.launcher.log());
+    assert_eq!(member.drained(), 0, "the flow's timer ran");
+    assert_eq!(member.controller.start_flows(2), None, "nothing is wrong with the member: the next start works");
+}
+
+/// Large flows, or a machine whose cores are all busy: the spare must not be killed just when it takes over.
+fn a_start_that_keeps_the_event_loop_busy_is_no_hang(version: Version) {
+    let busy = settings().hang_after + Duration::from_secs(1);
+    let code = format!("const end = Date.now() + {}; while (Date.now() < end) {{}}", busy.as_millis());
+    let slow =
+        json!({"id": "slow", "type": "function", "z": "tab", "initialize": code, "func": "return msg", "wires": [[]]});
+    let member = Member::start_with(version, "a", &[slow]);
+    member.standby();
+    let pid = member.launcher.node_red_pid();
+    assert_eq!(member.controller.start_flows(1), None, "{}", member.launcher.log());
+    assert_eq!(member.receive(), "a 1");
+    // It is watched from then on: what was before is no hang either.
+    member.controller.hears_beat("a beat of flows that run", |beat| beat.status.flows == FlowState::Running);
+    assert_eq!(member.launcher.node_red_pid(), pid, "{}", member.launcher.log());
 }

@@ -42,7 +42,10 @@ impl Decider {
             self.replace_active(Cause::StoppedItself);
             return true;
         }
-        if let Some(reason) = self.failed_check(member).filter(|_| self.may_replace(member)) {
+        self.watch_halt(member, epoch);
+        // Flows that someone stopped by hand are not started elsewhere behind their back.
+        let halted = self.members[member].said_halted;
+        if let Some(reason) = self.failed_check(member).filter(|_| !halted && self.may_replace(member)) {
             self.replace_active(Cause::Unhealthy { reason });
             return true;
         }
@@ -168,6 +171,15 @@ impl Decider {
             self.event_seen(EventKind::Blind);
         }
         self.was_seeing |= seeing;
+    }
+
+    /// The active's flows stand still by someone's hand: an alarm, and nothing else. It keeps its tenure.
+    fn watch_halt(&mut self, member: Member, tenure: Epoch) {
+        let status = self.members[member].status.as_ref().filter(|s| s.tenure == Some(tenure));
+        let why = status.and_then(|s| s.halted.clone());
+        if std::mem::replace(&mut self.members[member].said_halted, why.is_some()) != why.is_some() {
+            self.event_seen(EventKind::Halted { member, tenure, why });
+        }
     }
 
     /// A spare that couldn't take over is an alarm now, not when it is needed.

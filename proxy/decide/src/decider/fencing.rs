@@ -178,8 +178,6 @@ impl Decider {
 
     /// A member reports flows under a tenure that isn't (or is no longer) its own.
     pub(super) fn is_intruder(&self, member: Member, status: &MemberStatus) -> Option<Epoch> {
-        status.tenure.filter(|epoch| {
-            !self.tracks(member, *epoch) && matches!(status.flows, FlowState::Starting | FlowState::Running)
-        })
+        status.may_act().filter(|epoch| !self.tracks(member, *epoch))
     }
 }

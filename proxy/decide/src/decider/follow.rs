@@ -69,7 +69,7 @@ impl Decider {
         match self.settings.fencing[member] {
             Fencing::Leased => {
                 let status = m.status.as_ref().filter(|_| self.is_fresh(member))?;
-                status.tenure.filter(|_| status.flows == FlowState::Running)
+                status.may_act().filter(|_| status.flows != FlowState::Starting)
             }
             Fencing::Confirmed(_) if m.probed != Some(FlowState::Running) => None,
             Fencing::Confirmed(_) | Fencing::Plain => self.on_record(member),

@@ -41,6 +41,8 @@ pub(super) struct MemberState {
     /// What was last said about it as a spare: ready or not; in sync or not.
     pub(super) said_ready: Option<bool>,
     pub(super) said_in_sync: Option<bool>,
+    /// As the active: its flows stand still by someone's hand, and that was said.
+    pub(super) said_halted: bool,
 }
 
 impl MemberState {
@@ -64,6 +66,7 @@ impl MemberState {
             ready_since: None,
             said_ready: None,
             said_in_sync: None,
+            said_halted: false,
         }
     }
 

@@ -87,12 +87,10 @@ impl Decider {
             self.repel_intruder(member, Some(epoch));
         }
         self.advance();
-        // While we still look around we don't count as a controller yet: the spare goes on giving promises, and an
-        // active that is about to come back has the time to.
         // Answered after the advance: a tenure that was just found wanting gets no grant.
         let msg = match self.grant_for(member) {
             Some((epoch, ttl)) => Down::Grant { seq: beat.seq, epoch, ttl_ms: ms(ttl) },
-            None => Down::Ack { seq: beat.seq, leader: self.leader && !self.observing() },
+            None => Down::Ack { seq: beat.seq, leader: self.leader && !self.is_absent() },
         };
         if matches!(msg, Down::Grant { .. }) {
             self.count_lease(member);

@@ -32,7 +32,7 @@ use crate::ids::{Epoch, LinkId, Member, OpId, PerMember};
 use crate::input::Input;
 use crate::message::Down;
 use crate::record::Record;
-use crate::rules::Rules;
+use crate::rules::{Rule, Rules};
 use crate::settings::Settings;
 use crate::time::{Time, ms};
 use crate::view::{LastFailover, StateName};
@@ -54,7 +54,7 @@ const MAX_STEPS: usize = 32;
 pub struct Decider {
     name: String,
     settings: Settings,
-    rules: Rules,
+    rules: Rules<Rule>,
     /// The latest time seen; time never goes back in here.
     now: Time,
     /// One moment on both clocks, to read and write the times in the record.
@@ -85,8 +85,10 @@ pub struct Decider {
     trust_until: Time,
     hold_until: Time,
     paused_until: Option<Time>,
-    /// We look afresh until then, and start nothing.
+    /// We look afresh until then, and start nothing: we, or everyone's links to us, were away.
     observe_until: Time,
+    /// The same after a pause of our own that was too short for anyone to have given us up.
+    glance_until: Time,
     blind: bool,
     was_seeing: bool,
     /// Why a wanted start can't happen, as last said.
@@ -164,6 +166,7 @@ impl Decider {
             hold_until: now,
             paused_until: None,
             observe_until: now,
+            glance_until: now,
             blind: false,
             was_seeing: false,
             stuck: None,
@@ -175,9 +178,9 @@ impl Decider {
 
     /// Breaks one safety rule, so that a test can show that the rule is needed. To be called right after `new`.
     #[cfg(feature = "mutants")]
-    pub fn break_rule(&mut self, rule: crate::Rule) {
+    pub fn break_rule(&mut self, rule: Rule) {
         self.rules = Rules::breaking(rule);
-        if !self.rules.holds(crate::Rule::LeaseSurvivesRestart) {
+        if !self.rules.holds(Rule::LeaseSurvivesRestart) {
             self.forget_leases();
         }
     }
@@ -271,6 +274,7 @@ impl Decider {
             add(m.fence.map_or(self.now, |o| o.at + deadlines.fence_retry));
         }
         add(self.observe_until);
+        add(self.glance_until);
         add(self.hold_until);
         add(self.paused_until.unwrap_or(self.now));
         add(self.durable.retry_at.unwrap_or(self.now));
@@ -363,6 +367,12 @@ impl Decider {
 
     /// We have just come to see again: facts are noted, nothing is started yet.
     fn observing(&self) -> bool {
+        self.now < self.observe_until.max(self.glance_until)
+    }
+
+    /// We don't count as a controller yet, whoever hears us: the spare goes on giving promises, and an active that is
+    /// about to come back has the time to.
+    fn is_absent(&self) -> bool {
         self.now < self.observe_until
     }
 
@@ -380,6 +390,20 @@ impl Decider {
         if !self.leader {
             self.look_afresh();
         }
-        self.observe_until = self.observe_until.max(self.now + self.settings.deadlines.observe);
+        // It may be our clock that jumped: time that we did not see pass ends no lease.
+        let unseen = gap.min(self.settings.lease.bound(self.settings.lease.ttl));
+        for m in &mut self.members.0 {
+            if m.lease_end > self.now - gap {
+                m.lease_end += unseen;
+            }
+        }
+        let (lease, observe) = (&self.settings.lease, self.settings.deadlines.observe);
+        // Within a lease nobody has given up a link to us: what they said meanwhile is in our queue, and the next
+        // heartbeats follow. On a machine that is busy all the time we would otherwise never act.
+        if gap < lease.ttl {
+            self.glance_until = self.glance_until.max(self.now + observe.min(lease.silence()));
+        } else {
+            self.observe_until = self.observe_until.max(self.now + observe);
+        }
     }
 }

@@ -84,7 +84,7 @@ impl Decider {
                 self.members[member].unknown = false;
                 self.prove(member, Epoch(u64::MAX), Proof::OperatorForced);
             }
-            self.observe_until = self.now;
+            (self.observe_until, self.glance_until) = (self.now, self.now);
         }
         self.answer(request, if force { "forced: the old active was not proven stopped" } else { "failover began" });
     }

@@ -22,6 +22,7 @@ pub(super) fn empty_record(settings: &Settings) -> Record {
         tenures: Vec::new(),
         last_active: None,
         intent: None,
+        rolling: None,
         lease: settings.lease,
         failovers_unix_ms: Vec::new(),
         paused: None,
@@ -111,6 +112,7 @@ impl Decider {
             return false;
         }
         self.resume_plan();
+        self.resume_rolling();
         // Everything is known: no need to look on.
         self.observe_until = self.now;
         self.set_route(Route::Park { reason: ParkReason::NoActive }, Some(Duration::ZERO));
@@ -127,8 +129,7 @@ impl Decider {
             match self.settings.fencing[member] {
                 Fencing::Leased => {
                     let status = m.status.as_ref().filter(|_| self.is_fresh(member));
-                    let running = status.filter(|s| matches!(s.flows, FlowState::Running | FlowState::Starting));
-                    let tenure = running.and_then(|s| Some((s.tenure?, s.flows)));
+                    let tenure = status.and_then(|s| Some((s.may_act()?, s.flows)));
                     let known = |epoch| self.tracks(member, epoch) || epoch > self.durable.want.epoch;
                     found.extend(tenure.filter(|(e, _)| known(*e)).map(|(e, flows)| (e, member, flows)));
                 }
@@ -152,7 +153,7 @@ impl Decider {
         true
     }
 
-    fn is_leased(&self, member: Member) -> bool {
+    pub(super) fn is_leased(&self, member: Member) -> bool {
         self.settings.fencing[member] == Fencing::Leased
     }
 
@@ -173,6 +174,7 @@ impl Decider {
             self.event(EventKind::PlanEnded { request: 0, done: to == member, text: text.into() });
         }
         self.event_seen(EventKind::Adopted { member, epoch });
+        self.resume_rolling();
         if flows == FlowState::Starting {
             let (op, deadline) = (self.next_op(), self.now + self.settings.deadlines.start);
             self.set_route(Route::Park { reason: ParkReason::Starting }, None);

@@ -172,6 +172,7 @@ impl Decider {
         self.active = Some((member, epoch));
         self.active_since = self.now;
         self.members[member].start_failures = 0;
+        self.members[member].said_halted = false;
         if matches!(self.settings.fencing[member], Fencing::Confirmed(_)) {
             self.members[member].probed = Some(FlowState::Running);
         }

@@ -73,7 +73,7 @@ impl Decider {
         if self.plan.is_some() {
             reasons.push("a planned change is under way".into());
         }
-        if now < self.observe_until {
+        if now < self.observe_until.max(self.glance_until) {
             reasons.push("the controller is still looking around".into());
         }
         if self.durable.failing {

@@ -110,7 +110,7 @@ impl Decider {
             a: self.observation(Member::A),
             b: self.observation(Member::B),
             hold_down_left_ms: ms(self.now.until(self.hold_until)),
-            observe_left_ms: ms(self.now.until(self.observe_until)),
+            observe_left_ms: ms(self.now.until(self.observe_until.max(self.glance_until))),
         }
     }
 

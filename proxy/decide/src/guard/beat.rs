@@ -6,6 +6,8 @@ use crate::message::{Down, FlowState, Heartbeat, MemberStatus, NotReady, Up};
 use crate::time::{Time, ms};
 use std::collections::VecDeque;
 
+/// So many heartbeats go out in the time of one while a renewal is overdue.
+const KNOCKS: u32 = 4;
 /// Heartbeats remembered. A grant for an older one is too old to help, whatever the ttl.
 const MAX_SENT: usize = 512;
 
@@ -124,7 +126,9 @@ impl Guard {
             return;
         }
         self.beats.shown = shown;
-        self.beats.next_at = self.now + self.settings().lease.heartbeat;
+        let heartbeat = self.settings().lease.heartbeat;
+        let pause = if self.renewal_is_overdue() { heartbeat / KNOCKS } else { heartbeat };
+        self.beats.next_at = self.now + pause;
         if !self.beats.links.iter().any(|l| l.up) {
             return;
         }
@@ -139,6 +143,14 @@ impl Guard {
             let beat = Heartbeat { seq, echo: link.echo, status: status.clone() };
             self.effects.push_back(GuardEffect::Send { controller, msg: Up::Heartbeat(beat) });
         }
+    }
+
+    /// The last answer was due a while ago: what carried it, or the question, was lost. TCP notices by what is sent after
+    /// it, so more is sent until it has.
+    fn renewal_is_overdue(&self) -> bool {
+        let overdue = self.settings().lease.heartbeat * 2;
+        self.tenure.as_ref().is_some_and(|t| self.now.since(t.renewed) >= overdue)
+            && self.beats.links.iter().any(|l| l.up)
     }
 
     fn shown(&self) -> Shown {
@@ -166,6 +178,7 @@ impl Guard {
             node_red: self.process.node_red.clone(),
             restarts: self.process.restarts,
             crash_loop: self.process.crash_loop(now),
+            halted: self.tenure.as_ref().and_then(|t| t.halted.clone()),
         }
     }
 

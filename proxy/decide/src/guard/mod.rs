@@ -32,7 +32,7 @@ use tenure::TenureState;
 #[derive(Debug)]
 pub struct Guard {
     config: GuardConfig,
-    rules: Rules,
+    rules: Rules<Rule>,
     /// The latest time seen; time never goes back in here.
     now: Time,
     /// Nothing is started before this: an earlier life may have promised.
@@ -84,7 +84,7 @@ impl Guard {
 
     /// Breaks one safety rule, so that a test can show that the rule is needed.
     #[cfg(feature = "mutants")]
-    pub fn break_rule(&mut self, rule: crate::Rule) {
+    pub fn break_rule(&mut self, rule: Rule) {
         self.rules = Rules::breaking(rule);
         if !self.rules.holds(Rule::QuarantineAfterBoot) {
             self.quarantine_end = self.now;
@@ -171,6 +171,11 @@ impl Guard {
     /// When the present tenure's permission ends, if there is one.
     pub fn lease_end(&self) -> Option<Time> {
         self.tenure.as_ref().map(|t| t.end)
+    }
+
+    /// Why the flows of the present tenure stand still although nobody here asked for it.
+    pub fn halted(&self) -> Option<&str> {
+        self.tenure.as_ref()?.halted.as_deref()
     }
 
     /// Inputs ignored as late, stale or illegal.

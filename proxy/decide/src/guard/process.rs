@@ -1,5 +1,6 @@
 //! The life of the Node-RED process: spawned with flows stopped, watched, killed when it hangs, spawned again.
 
+use super::tenure::Phase;
 use super::{Guard, GuardEffect, GuardEvent, ModuleEvent};
 use crate::ids::OpId;
 use crate::message::{ExitCause, ExitReceipt, FenceHow, FlowState, StartFailureKind, Up};
@@ -115,9 +116,10 @@ impl Guard {
             ModuleEvent::FlowsStarted { cmd } if cmd == self.process.command => self.on_flows_started(),
             ModuleEvent::StartFailed { cmd, failure } if cmd == self.process.command => self.on_start_failed(failure),
             ModuleEvent::FlowsStopped { cmd } if cmd == self.process.command => self.on_flows_stopped(),
+            ModuleEvent::Halted { why } => self.on_halted(why),
             ModuleEvent::Lag { ms } => {
                 self.process.lag_ms = ms;
-                if Duration::from_millis(ms) >= self.settings().hang_after {
+                if self.stood_still(Duration::from_millis(ms)) >= self.settings().hang_after {
                     self.kill(ExitCause::Hung);
                 }
             }
@@ -127,6 +129,16 @@ impl Guard {
                 self.send_all(|| Up::Deploy { revision: revision.clone() });
             }
             _ => self.ignore(),
+        }
+    }
+
+    /// How much of this lag counts. Flows that start may keep the event loop busy for long, on a busy machine above all:
+    /// that is no hang, it ends by the lease or by the controller's deadline, and what was before the flows ran is over.
+    fn stood_still(&self, lag: Duration) -> Duration {
+        match &self.tenure {
+            Some(tenure) if matches!(tenure.phase, Phase::Persisting | Phase::Starting) => Duration::ZERO,
+            Some(tenure) => lag.min(self.now.since(tenure.started)),
+            None => lag,
         }
     }
 

@@ -22,12 +22,16 @@ pub(super) struct TenureState {
     pub(super) phase: Phase,
     /// When a controller last renewed it.
     pub(super) renewed: Time,
+    /// Since when its flows run; before that, when it was accepted.
+    pub(super) started: Time,
     /// The start failed for this reason; answered once nothing runs.
     failure: Option<StartFailure>,
     /// Not stopped by then: killed.
     kill_at: Option<(Time, ExitCause)>,
     /// Running on without any lease, as configured; said once.
     isolated: bool,
+    /// The flows stand still, and it was not asked for.
+    pub(super) halted: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +96,9 @@ impl Guard {
             };
             return failure(kind, why.to_string());
         }
-        if end.is_none_or(|end| end <= self.now) {
-            return failure(StartFailureKind::TooLate, "its lease had ended before it arrived".into());
+        // With less left than a graceful stop wants, the flows would be stopped as soon as they were started.
+        if end.is_none_or(|end| end <= self.now + self.settings().lease.stop_lead) {
+            return failure(StartFailureKind::TooLate, "hardly anything of its lease was left when it arrived".into());
         }
         None
     }
@@ -109,9 +114,11 @@ impl Guard {
             end,
             phase: Phase::Persisting,
             renewed: self.now,
+            started: self.now,
             failure: None,
             kill_at: None,
             isolated: false,
+            halted: None,
         });
     }
 
@@ -155,12 +162,25 @@ impl Guard {
     pub(super) fn on_flows_started(&mut self) {
         let Some(tenure) = self.tenure.as_mut().filter(|t| t.phase == Phase::Starting) else { return self.ignore() };
         tenure.phase = Phase::Running;
+        tenure.started = self.now;
         let (op, epoch, controller) = (tenure.op, tenure.epoch, tenure.controller);
         self.process.flows = FlowState::Running;
         self.event(GuardEvent::Running { epoch });
         if let Some(controller) = controller {
             self.send(controller, Up::Started { op, epoch, failure: None });
         }
+    }
+
+    /// The module says that the flows stand still, or run again. The tenure goes on either way: it is the lease that
+    /// permits, and whoever stopped them by hand may start them again by hand.
+    pub(super) fn on_halted(&mut self, why: Option<String>) {
+        let Some(tenure) = self.tenure.as_mut().filter(|t| t.phase == Phase::Running) else { return };
+        if tenure.halted == why {
+            return;
+        }
+        tenure.halted.clone_from(&why);
+        self.process.flows = if why.is_some() { FlowState::Stopped } else { FlowState::Running };
+        self.event(GuardEvent::Halted { why });
     }
 
     pub(super) fn on_start_failed(&mut self, failure: StartFailure) {
@@ -189,7 +209,13 @@ impl Guard {
                 self.end_tenure(FenceHow::NeverRan);
             }
             Phase::Starting | Phase::Running => {
-                self.fail_start(StartFailureKind::Fenced, "it was stopped before the flows had started");
+                match cause {
+                    // The controller may try again at once: nothing is wrong with this member.
+                    ExitCause::LeaseEnded => {
+                        self.fail_start(StartFailureKind::TooLate, "its lease was ending before the flows had started");
+                    }
+                    _ => self.fail_start(StartFailureKind::Fenced, "it was stopped before the flows had started"),
+                }
                 if let Some(tenure) = &mut self.tenure {
                     tenure.phase = Phase::Stopping;
                 }
@@ -247,7 +273,7 @@ impl Guard {
         match tenure.phase {
             // The kill was ordered; what is left is to be told of the exit.
             Phase::Stopping if self.process.killing.is_some() => None,
-            Phase::Stopping | Phase::Persisting => Some(hard),
+            Phase::Stopping => Some(hard),
             _ => Some(hard.min(self.stop_begins(tenure))),
         }
     }
@@ -255,8 +281,8 @@ impl Guard {
     pub(super) fn lease_timers(&mut self) {
         let Some(tenure) = &self.tenure else { return };
         let (now, end) = (self.now, tenure.end);
-        if now >= end && tenure.phase == Phase::Persisting {
-            self.fail_start(StartFailureKind::TooLate, "its lease ended before its epoch was durable");
+        if now >= self.stop_begins(tenure) && tenure.phase == Phase::Persisting {
+            self.fail_start(StartFailureKind::TooLate, "its lease was ending before its epoch was durable");
             return self.end_tenure(FenceHow::NeverRan);
         }
         if now >= self.stop_begins(tenure) && matches!(tenure.phase, Phase::Starting | Phase::Running) {

@@ -150,6 +150,12 @@ pub enum ModuleEvent {
         /// The command answered.
         cmd: u64,
     },
+    /// The flows of a tenure stand still although no stop was ordered (a click on "stop" in the editor, a deploy that
+    /// could not start), or `None`: they run again. Ignored unless they should be running.
+    Halted {
+        /// Why, in words.
+        why: Option<String>,
+    },
     /// Event-loop lag, as the module's worker thread sees it. Due at least every `hang_after / 4`.
     Lag {
         /// Milliseconds.
@@ -258,6 +264,11 @@ pub enum GuardEvent {
     Running {
         /// The tenure.
         epoch: Epoch,
+    },
+    /// The flows of the tenure stand still, and nobody here asked for it; `None`: they run again.
+    Halted {
+        /// Why, in words.
+        why: Option<String>,
     },
     /// A tenure is over: nothing of it runs.
     TenureEnded {

@@ -23,6 +23,7 @@ pub(crate) enum Said {
     FlowsStarted(bool),
     FlowsStopped(bool),
     StartFailed,
+    Halted(bool),
     Lag(u16),
     Asked(u8),
     Answered(u8),
@@ -47,6 +48,7 @@ pub(crate) fn script() -> impl Strategy<Value = Vec<(u16, Said)>> {
         6 => b().prop_map(Said::FlowsStarted),
         4 => b().prop_map(Said::FlowsStopped),
         1 => Just(Said::StartFailed),
+        2 => b().prop_map(Said::Halted),
         2 => (0u16..3_000).prop_map(Said::Lag),
         4 => (0u8..3).prop_map(Said::Asked),
         4 => (0u8..3).prop_map(Said::Answered),
@@ -199,6 +201,7 @@ impl Books {
                 let failure = StartFailure { kind: StartFailureKind::Failed, text: String::new() };
                 self.module(ModuleEvent::StartFailed { cmd: self.command, failure })
             }
+            Said::Halted(yes) => self.module(ModuleEvent::Halted { why: yes.then(|| "by hand".into()) }),
             Said::Lag(ms) => self.module(ModuleEvent::Lag { ms: u64::from(ms) }),
             Said::Asked(n) => {
                 let ask = PromiseAsk { ask: 1, epoch: self.near(n) };

@@ -1,6 +1,6 @@
 //! The safety rules by name, so that each can be shown to be needed.
 //!
-//! In every build that ships all rules hold: [`Rules::holds`] is a constant `true`. With the feature `mutants`, which
+//! In every build that ships all rules hold: [`hotspare_decide::Rules::holds`] is a constant `true`. With the feature `mutants`, which
 //! only the simulation's tests switch on, one rule at a time can be broken; the simulation must notice.
 
 /// One safety rule of an election.
@@ -44,29 +44,5 @@ impl Rule {
     ];
 }
 
-/// Which rules hold: all, unless a test broke one.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rules {
-    #[cfg(feature = "mutants")]
-    broken: Option<Rule>,
-}
-
-impl Rules {
-    /// Whether this rule holds.
-    #[cfg(not(feature = "mutants"))]
-    pub(crate) const fn holds(self, _rule: Rule) -> bool {
-        true
-    }
-
-    /// Whether this rule holds.
-    #[cfg(feature = "mutants")]
-    pub(crate) fn holds(self, rule: Rule) -> bool {
-        self.broken != Some(rule)
-    }
-
-    /// Breaks one rule.
-    #[cfg(feature = "mutants")]
-    pub(crate) fn breaking(rule: Rule) -> Self {
-        Rules { broken: Some(rule) }
-    }
-}
+/// Which of them hold.
+pub(crate) type Rules = hotspare_decide::Rules<Rule>;

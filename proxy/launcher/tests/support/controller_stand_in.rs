@@ -27,7 +27,6 @@ struct State {
     welcome: Option<Welcome>,
     orders: Vec<Down>,
     last_seq: u64,
-    linked: usize,
     next_op: u64,
 }
 
@@ -62,8 +61,10 @@ impl ControllerStandIn {
         format!("ws://127.0.0.1:{}", self.port)
     }
 
-    /// Orders a start under `epoch`, grants it from then on, and waits for the answer.
+    /// Orders a start under `epoch`, grants it from then on, and waits for the answer. Like a real controller it pegs
+    /// the first lease to a heartbeat that has just come over the open link.
     pub fn start_flows(&self, epoch: u64) -> Option<hotspare_decide::message::StartFailure> {
+        self.hears_beat("a heartbeat to peg a start to", |_| true);
         let op = self.order_start(epoch);
         self.hears("the answer to a start", |up| match up {
             Up::Started { op: o, failure, .. } if *o == op => Some(failure.clone()),
@@ -71,12 +72,18 @@ impl ControllerStandIn {
         })
     }
 
+    /// Orders a start pegged to the last heartbeat heard.
     pub fn order_start(&self, epoch: u64) -> OpId {
+        let seq = self.state.0.lock().unwrap().last_seq;
+        self.order_start_by(epoch, seq)
+    }
+
+    /// Orders a start pegged to this heartbeat, however old it is.
+    pub fn order_start_by(&self, epoch: u64, seq: u64) -> OpId {
         let mut state = self.state.0.lock().unwrap();
         state.next_op += 1;
         let op = OpId(state.next_op);
         state.grant = Some(Epoch(epoch));
-        let seq = state.last_seq;
         state.orders.push(Down::Start { op, epoch: Epoch(epoch), seq, ttl_ms: self.ttl_ms });
         op
     }
@@ -147,10 +154,6 @@ impl ControllerStandIn {
         self.waits("undertakers' receipts", |state| (state.receipts.len() >= count).then_some(()));
     }
 
-    pub fn is_linked(&self) -> bool {
-        self.state.0.lock().unwrap().linked > 0
-    }
-
     fn waits<T>(&self, what: &str, wanted: impl Fn(&State) -> Option<T>) -> T {
         let deadline = Instant::now() + LIMIT;
         let mut state = self.state.0.lock().unwrap();
@@ -181,9 +184,7 @@ impl ControllerStandIn {
         };
         let Ok(mut link) = accept_hdr(stream, check) else { return };
         link.get_ref().set_read_timeout(Some(Duration::from_millis(2))).unwrap();
-        self.state.0.lock().unwrap().linked += 1;
         let _ = self.carry(&mut link);
-        self.state.0.lock().unwrap().linked -= 1;
     }
 
     fn carry(&self, link: &mut WebSocket<TcpStream>) -> Result<(), Error> {
