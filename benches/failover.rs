@@ -1,9 +1,17 @@
 //! What a fault costs a client, with real Node-REDs: `benches/failover [--runs N] [--node-red-5] [FAULT...]`.
 //!
-//! Without a fault named: `crash` (kill -9 of the active's Node-RED), 30 times, beside the time Node-RED takes to start
-//! cold on this machine. A fault is any name of `tests/run fault list` that makes the spare take over, or one that must
-//! cost nothing: then the longest pause of the flows' timer is given. The gap is what one client saw that asks again and
-//! again, each time on a new connection: from its last good answer before to its first good one after.
+//! Without a fault named: the table in README, 20 runs of each of its faults, and beside them FlowFuse's launcher alone and
+//! the time Node-RED takes to start cold on this machine. A fault is any name of `tests/run fault list` that makes the
+//! spare take over, or one that must move nothing: then it is the longest pause of the flows' timer, which ticks every
+//! 50 ms. The gap is what one client saw that asks again and again, each time on a new connection: from its last good
+//! answer before to its first good one after.
+
+#[path = "../tests/flowfuse/launched.rs"]
+#[allow(dead_code, clippy::unwrap_used)]
+mod launched;
+#[path = "../tests/flowfuse/platform_stand_in.rs"]
+#[allow(dead_code)]
+mod platform_stand_in;
 
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode};
@@ -12,22 +20,41 @@ use std::time::{Duration, Instant};
 use hotspare_test_support::address::LoopbackBlock;
 use hotspare_test_support::client::who;
 use hotspare_test_support::environment::NodeRed;
+use hotspare_test_support::fault;
 use hotspare_test_support::flows::{Flows, TICK};
+use hotspare_test_support::http;
 use hotspare_test_support::node_red;
-use hotspare_test_support::pair::{PATIENCE, Setup};
+use hotspare_test_support::pair::{PATIENCE, Pair, Setup};
 use hotspare_test_support::process::Process;
-use hotspare_test_support::scenario::{self, Expect, Fault};
+use hotspare_test_support::scenario::{self, Expect, Fault, Needs};
 use hotspare_test_support::wait::wait_until;
 use hotspare_test_support::witness::judge;
+use hotspare_test_support::witness::record::{Nanos, now};
+
+use launched::Launched;
+use platform_stand_in::PlatformStandIn;
 
 const USAGE: &str = "usage: benches/failover [--runs N] [--node-red-5] [FAULT...]";
-const RUNS: usize = 30;
+const RUNS: usize = 20;
 const COLD_STARTS: usize = 10;
+/// The table in README: a fault of `tests/run fault list`, and what it is called there.
+const TABLE: [(&str, &str); 6] = [
+    ("crash", "Node-RED crashes (kill -9)"),
+    ("hang", "its event loop hangs"),
+    ("kill-launcher", "its launcher is killed"),
+    ("cut-active", "its machine is cut off"),
+    ("lose-machine", "its machine is lost"),
+    ("kill-proxy", "the proxy is killed (pause of the flows)"),
+];
+/// A hang is noticed by FlowFuse's launcher after half a minute: more runs than these tell nothing new.
+const FLOWFUSE_HANGS: usize = 5;
+/// Its default, in milliseconds.
+const FLOWFUSE_HEALTH_CHECK_MS: u64 = 7499;
 
 fn main() -> ExitCode {
     let mut runs = RUNS;
     let mut version = NodeRed::V4;
-    let mut faults: Vec<&Fault> = Vec::new();
+    let mut faults: Vec<(&Fault, &str)> = Vec::new();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -39,17 +66,21 @@ fn main() -> ExitCode {
                 None => return usage(),
             },
             name => match scenario::named(name) {
-                Some(fault) => faults.push(fault),
+                Some(fault) => faults.push((fault, fault.name)),
                 None => return usage(),
             },
         }
     }
-    if faults.is_empty() {
-        faults.extend(scenario::named("crash"));
+    let table = faults.is_empty();
+    if table {
+        faults.extend(TABLE.iter().filter_map(|(fault, name)| Some((scenario::named(fault)?, *name))));
     }
-    println!("| {:28} | runs | median ms | p99 ms | worst ms | failed requests |", "fault");
-    println!("|{}|-----:|----------:|-------:|---------:|----------------:|", "-".repeat(30));
-    let clean = faults.into_iter().all(|fault| measure(fault, runs, version));
+    println!("| {:45} | runs | median ms | p99 ms | worst ms | failed requests |", "what happens");
+    println!("|{}|-----:|----------:|-------:|---------:|----------------:|", "-".repeat(47));
+    let clean = faults.into_iter().all(|(fault, name)| measure(fault, name, runs, version));
+    if table {
+        flowfuse_alone(runs);
+    }
     let cold: Vec<Duration> = (0..COLD_STARTS).map(|_| cold_start(version)).collect();
     row("Node-RED's own cold start", cold, 0);
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -61,35 +92,80 @@ fn usage() -> ExitCode {
 }
 
 /// Prints a row. False if two members were ever active at once: then its numbers are worth nothing.
-fn measure(fault: &Fault, runs: usize, version: NodeRed) -> bool {
-    let mut pair = Setup { node_red: version, lab: fault.lab, ..Setup::default() }.start();
+fn measure(fault: &Fault, name: &str, runs: usize, version: NodeRed) -> bool {
+    let needs = |what| fault.needs == what;
+    let (lab, clock, relays) = (needs(Needs::Lab), needs(Needs::Clock), needs(Needs::Relays));
+    let mut pair = Setup { node_red: version, lab, clock, relays, ..Setup::default() }.start();
     let (mut gaps, mut failed) = (Vec::new(), 0);
     for run in 1..=runs {
+        let began = now();
         let outcome = scenario::run(&mut pair, fault);
-        if let Some(outage) = outcome.outage {
-            eprintln!("{} {run}/{runs}: {} ms", fault.name, outage.gap.as_millis());
-            failed += outage.failed.len();
-            gaps.push(outage.gap);
-        }
+        let gap = match (fault.expect, outcome.outage) {
+            (Expect::Stays(_), _) => longest_pause(&pair, began),
+            (_, Some(outage)) => {
+                failed += outage.failed.len();
+                outage.gap
+            }
+            (_, None) => continue,
+        };
+        eprintln!("{} {run}/{runs}: {} ms", fault.name, gap.as_millis());
+        gaps.push(gap);
     }
     let verdict = judge(&pair.sink.history(), TICK);
     if !verdict.is_clean() {
         eprintln!("{}: {verdict}", fault.name);
         return false;
     }
-    if fault.expect == Expect::Takeover {
-        row(fault.name, gaps, failed);
-    } else {
-        row(&format!("{} (pause of the timer)", fault.name), vec![verdict.longest_gap()], failed);
-    }
+    row(name, gaps, failed);
     true
+}
+
+/// The longest time since `began` between two acts of the flows' timer.
+fn longest_pause(pair: &Pair, began: Nanos) -> Duration {
+    let history = pair.sink.history();
+    let acts: Vec<Nanos> = history.acts().map(|act| act.at).filter(|at| *at >= began).collect();
+    let pauses = acts.windows(2).map(|two| two[1].saturating_sub(two[0]));
+    Duration::from_nanos(pauses.max().unwrap_or_default())
+}
+
+/// The same client, and FlowFuse's launcher with its Node-RED and nothing else: it starts it again.
+fn flowfuse_alone(runs: usize) {
+    let platform = PlatformStandIn::start();
+    let mut launched = Launched::prepare(&platform, "alone", &Flows::new().hang(), "running");
+    platform.change_settings("alone", |settings| {
+        settings["healthCheckInterval"] = FLOWFUSE_HEALTH_CHECK_MS.into();
+        // Or it takes deaths in quick succession for a crash loop, and starts no flows any more.
+        settings["disableAutoSafeMode"] = true.into();
+    });
+    launched.run();
+    launched.wait_until_serving();
+    let crash = || fault::kill(launched.node_red_pid());
+    let crashes: Vec<Duration> = (1..=runs).map(|run| alone(&launched, "crash", run, runs, &crash)).collect();
+    row("FlowFuse's launcher alone: Node-RED crashes", crashes, 0);
+    let hang = || drop(http::get(launched.node_red, "/hang").within(TICK).send());
+    let hangs = runs.min(FLOWFUSE_HANGS);
+    let gaps = (1..=hangs).map(|run| alone(&launched, "hang", run, hangs, &hang)).collect();
+    row("FlowFuse's launcher alone: event loop hangs", gaps, 0);
+}
+
+/// One gap.
+fn alone(launched: &Launched, what: &str, run: usize, runs: usize, inflict: &dyn Fn()) -> Duration {
+    let ask = || who(launched.node_red, Duration::from_millis(250));
+    wait_until(PATIENCE, "Node-RED to answer", ask);
+    let last = Instant::now();
+    inflict();
+    wait_until(Duration::from_secs(1), "an outage", || ask().map_or(Ok(()), Err));
+    wait_until(PATIENCE * 2, "Node-RED to answer again", ask);
+    let gap = last.elapsed();
+    eprintln!("FlowFuse's launcher alone, {what} {run}/{runs}: {} ms", gap.as_millis());
+    gap
 }
 
 fn row(name: &str, mut times: Vec<Duration>, failed: usize) {
     times.sort_unstable();
     let ms = |time: Option<&Duration>| time.map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
     println!(
-        "| {name:28} | {:4} | {:9.1} | {:6.1} | {:8.1} | {failed:15} |",
+        "| {name:45} | {:4} | {:9.1} | {:6.1} | {:8.1} | {failed:15} |",
         times.len(),
         ms(percentile(&times, 50)),
         ms(percentile(&times, 99)),

@@ -37,4 +37,7 @@ survives! {
     lose_90_percent: "lose-90-percent";
     lose_20_percent: "lose-20-percent";
     flap: "flap";
+    lose_machine: "lose-machine";
+    disk_full: "disk-full";
+    disk_full_and_crash: "disk-full-and-crash";
 }

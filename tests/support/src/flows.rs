@@ -49,8 +49,11 @@ impl Flows {
     /// `/hang?ms=N` keeps the event loop busy for N ms; without `ms`, for ever.
     #[must_use]
     pub fn hang(mut self) -> Self {
-        let code = "const until = msg.req.query.ms ? Date.now() + Number(msg.req.query.ms) : Infinity;
-while (Date.now() < until) {}
+        // By a clock that no test sets.
+        let code = "const monotonic = global.get('monotonic');
+const now = monotonic ? () => monotonic() / 1e6 : Date.now;
+const until = msg.req.query.ms ? now() + Number(msg.req.query.ms) : Infinity;
+while (now() < until) {}
 msg.payload = 'free again';
 return msg;";
         self.endpoint("hang", "/hang", code);

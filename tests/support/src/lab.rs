@@ -119,6 +119,11 @@ impl Lab {
         );
     }
 
+    /// Kills every process of a host, as when its power goes.
+    pub fn kill_all(&self, host: &str) {
+        kill_all_in(&self.namespace(host));
+    }
+
     /// Undoes every cut of a host.
     pub fn heal(&self, host: &str) {
         nft(&self.namespace(host), "add table inet cut\ndelete table inet cut\n");
@@ -169,9 +174,7 @@ add chain inet cut out {{ type filter hook output priority 0; policy accept; }}
         let prefix = format!("hs{}-", self.number);
         for space in names_in("/run/netns") {
             if space.starts_with(&prefix) {
-                for pid in run("ip", ["netns", "pids", &space]).lines() {
-                    pid.trim().parse().ok().and_then(Pid::new).into_iter().for_each(fault::kill);
-                }
+                kill_all_in(&space);
                 ip(&format!("netns del {space}"));
             }
         }
@@ -190,10 +193,17 @@ impl Drop for Lab {
 }
 
 fn lock(number: u8) -> Option<(u8, File)> {
-    let path = std::env::temp_dir().join(format!("hotspare-lab-{number}.lock"));
+    // One place for the whole machine, whatever TMPDIR says: so are the networks.
+    let path = format!("/tmp/hotspare-lab-{number}.lock");
     let file = File::options().create(true).append(true).open(path).ok()?;
     file.try_lock().ok()?;
     Some((number, file))
+}
+
+fn kill_all_in(namespace: &str) {
+    for pid in run("ip", ["netns", "pids", namespace]).lines() {
+        pid.trim().parse().ok().and_then(Pid::new).into_iter().for_each(fault::kill);
+    }
 }
 
 fn names_in(folder: &str) -> Vec<String> {

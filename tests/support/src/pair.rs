@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -21,7 +22,8 @@ use crate::flows::Flows;
 use crate::http::{self, Request};
 use crate::lab::Lab;
 use crate::node_red;
-use crate::process::Process;
+use crate::process::{Process, run};
+use crate::relay::Relay;
 use crate::wait::wait_until;
 use crate::witness::Sink;
 
@@ -32,6 +34,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const TOKEN_ADMIN: &str = "the-admin-token-of-this-test";
 const PROXY: &str = "proxy";
+/// Debian's faketime has it here, whatever the machine's kind: the loader fills in the folder of the libraries.
+const FAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
 const MEMBERS: [&str; 2] = ["a", "b"];
 
 /// What a pair is made of. The defaults suit most tests.
@@ -45,12 +49,16 @@ pub struct Setup {
     pub all_senders: bool,
     /// Lines for the end of the configuration, in the table of the instance.
     pub config: String,
-    /// Whether each part gets a host of its own in a [`Lab`].
+    /// Whether each part gets a host of its own in a [`Lab`], and the proxy's store a small disk.
     pub lab: bool,
     /// What the proxy is started through: a program that starts another, and its arguments.
     pub through: Vec<&'static str>,
     /// Variables in the environment of the proxy and of the launchers.
     pub env: Vec<(&'static str, String)>,
+    /// Whether every process reads a wall clock that can be set (libfaketime).
+    pub clock: bool,
+    /// Whether launchers reach the proxy by relays that can hold back what they pass on; not in a lab.
+    pub relays: bool,
 }
 
 impl Default for Setup {
@@ -63,6 +71,8 @@ impl Default for Setup {
             lab: false,
             through: Vec::new(),
             env: Vec::new(),
+            clock: false,
+            relays: false,
         }
     }
 }
@@ -78,9 +88,14 @@ pub struct Pair {
     pub sink: Sink,
     _broker: Option<Broker>,
     network: Network,
+    /// Between the launchers of `a` and `b` and the proxy.
+    relays: Vec<Relay>,
+    /// What libfaketime reads.
+    clock: Option<PathBuf>,
     config: PathBuf,
     through: Vec<&'static str>,
     env: Vec<(&'static str, String)>,
+    disk: Option<Disk>,
     folder: TempDir,
 }
 
@@ -143,11 +158,23 @@ impl Setup {
             let (node_red, admin) = (network.test_socket(name, 1880), network.test_socket(name, 2880));
             Member { name, node_red, admin, user_dir, launcher: None }
         });
+        let relays = if self.relays {
+            let target = SocketAddr::new(network.ip(PROXY), 9481);
+            MEMBERS.map(|name| Relay::start(SocketAddr::new(network.relay(name), 9481), target)).into()
+        } else {
+            Vec::new()
+        };
+        let clock = self.clock.then(|| folder.path().join("clock"));
+        let disk = self.lab.then(|| Disk::mount(folder.path().join("store")));
         let config = folder.path().join("hotspare.toml");
         write_secret(folder.path().join("admin.token"), TOKEN_ADMIN);
-        let (through, env) = (self.through, self.env);
-        let mut pair = Pair { proxy: None, members, sink, _broker: broker, network, config, through, env, folder };
+        let (through, env, _broker) = (self.through, self.env, broker);
+        let mut pair =
+            Pair { proxy: None, members, sink, _broker, network, relays, clock, config, through, env, disk, folder };
         pair.write_config(&self.config);
+        if self.clock {
+            pair.set_clock("+0");
+        }
         pair
     }
 }
@@ -187,13 +214,61 @@ impl Pair {
         self.member(if name == "a" { "b" } else { "a" })
     }
 
+    /// The relay of a member's link.
+    ///
+    /// # Panics
+    /// If the pair has none.
+    pub fn relay(&self, name: &str) -> &Relay {
+        let index = MEMBERS.iter().position(|member| *member == name);
+        index.and_then(|index| self.relays.get(index)).unwrap_or_else(|| panic!("no relay of {name}"))
+    }
+
+    /// Sets the wall clock of every process, in the words of faketime(1): `+1h`, `-1h`, `+0 x2`. Read within a second.
+    ///
+    /// # Panics
+    /// If the pair has no such clock.
+    pub fn set_clock(&self, time: &str) {
+        let file = self.clock.as_ref().expect("Setup::clock");
+        let new = file.with_extension("new");
+        write(new.clone(), &format!("{time}\n"));
+        fs::rename(new, file).expect("put the clock in its place");
+    }
+
+    /// Fills the disk of the proxy's store to the last byte.
+    ///
+    /// # Panics
+    /// If the store has no disk of its own.
+    pub fn fill_store(&self) {
+        assert!(self.disk.is_some(), "the store of a pair outside a lab is on the machine's own disk");
+        let mut file = fs::File::create(self.folder.path().join("store/full")).expect("a file to fill the disk with");
+        for size in [64 << 10, 1 << 10, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    /// Makes room again.
+    pub fn empty_store(&self) {
+        let _ = fs::remove_file(self.folder.path().join("store/full"));
+    }
+
+    /// hotspare on this host, started through another program if there is one.
+    fn command(&self, host: &str, through: &[&str]) -> Command {
+        let program = hotspare().display().to_string();
+        let mut words = through.iter().copied().chain([program.as_str()]);
+        let mut command = self.network.command(host, words.next().expect("the program at least"));
+        command.args(words).env("RUST_BACKTRACE", "1").envs(self.env.iter().map(|(name, value)| (name, value)));
+        if let Some(clock) = &self.clock {
+            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_TIMESTAMP_FILE", clock);
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+            command.env("FAKETIME_CACHE_DURATION", "1");
+        }
+        command
+    }
+
     /// Starts `hotspare run`.
     pub fn start_proxy(&mut self) {
-        let program = hotspare().display().to_string();
-        let mut words = self.through.iter().copied().chain([program.as_str()]);
-        let mut command = self.network.command(PROXY, words.next().expect("the program at least"));
-        command.args(words).arg("run").arg("--config").arg(&self.config);
-        command.env("RUST_BACKTRACE", "1").envs(self.env.iter().map(|(name, value)| (name, value)));
+        let mut command = self.command(PROXY, &self.through);
+        command.arg("run").arg("--config").arg(&self.config);
         self.proxy = Some(Process::start(PROXY, command));
     }
 
@@ -218,14 +293,14 @@ impl Pair {
     /// Starts the launcher of a member, which starts its Node-RED.
     pub fn start_launcher(&mut self, name: &str) {
         let home = self.folder.path().join(name);
-        let controller = SocketAddr::new(self.network.ip(PROXY), 9481);
-        let mut command = self.network.command(name, &hotspare().display().to_string());
+        let through = if self.relays.is_empty() { self.network.ip(PROXY) } else { self.network.relay(name) };
+        let controller = SocketAddr::new(through, 9481);
+        let mut command = self.command(name, &[]);
         command.args(["launcher", "--instance", INSTANCE, "--name", name]);
         command.args(["--controller", &format!("ws://{controller}")]);
         command.arg("--token-file").arg(home.join("token")).arg("--state-dir").arg(home.join("state"));
         command.args(["--admin", &SocketAddr::new(self.network.bind(name), 2880).to_string(), "--"]);
         command.args(fs::read_to_string(home.join("command")).expect("written before").lines());
-        command.env("RUST_BACKTRACE", "1").envs(self.env.iter().map(|(name, value)| (name, value)));
         let process = Process::start(&format!("launcher {name}"), command);
         let member = self.members.iter_mut().find(|member| member.name == name);
         member.unwrap_or_else(|| panic!("no member {name}")).launcher = Some(process);
@@ -262,6 +337,12 @@ impl Pair {
         let path = format!("/v1/instances/{INSTANCE}/{verb}");
         let request = http::post(self.admin(), &path, body).token(TOKEN_ADMIN).within(PATIENCE);
         request.send().unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    /// The same without waiting for what comes of it.
+    pub fn order_and_forget(&self, verb: &str, body: &Value) {
+        let (admin, body, path) = (self.admin(), body.clone(), format!("/v1/instances/{INSTANCE}/{verb}"));
+        std::thread::spawn(move || http::post(admin, &path, &body).token(TOKEN_ADMIN).within(PATIENCE).send());
     }
 
     /// What /status says of the instance.
@@ -415,6 +496,14 @@ impl Network {
         }
     }
 
+    /// Where the relay of a member listens.
+    fn relay(&self, member: &str) -> IpAddr {
+        match self {
+            Network::Loopback(block) => block.ip(if member == "a" { 4 } else { 5 }),
+            Network::Lab(_) => panic!("there are no relays in a lab"),
+        }
+    }
+
     /// The address a part binds: in a lab it must be reachable from the test as well.
     fn bind(&self, host: &str) -> IpAddr {
         match self {
@@ -453,6 +542,26 @@ fn secret_below(folder: &std::path::Path) -> Option<String> {
         let text = String::from_utf8_lossy(&bytes).replace('\\', "");
         Some(text.split_once("\"secret\":\"")?.1.split_once('"')?.0.to_owned())
     })
+}
+
+/// A small file system of its own, in memory. Unmounted when dropped.
+#[derive(Debug)]
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(folder: PathBuf) -> Self {
+        fs::create_dir_all(&folder).expect("a folder to mount a disk on");
+        let place = folder.display().to_string();
+        run("mount", ["-t", "tmpfs", "-o", "size=2m,mode=700", "hotspare-test", &place]);
+        Disk(folder)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: whatever still has a file open there is about to end.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 fn write(path: PathBuf, text: &str) {

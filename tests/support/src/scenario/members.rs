@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Expect, Fault, nothing};
+use super::{Expect, Fault, Needs, nothing};
 use crate::client::Who;
 use crate::fault;
 use crate::http;
@@ -19,55 +19,69 @@ const HANG_AFTER: Duration = Duration::from_secs(2);
 
 /// Crashes, hangs, freezes.
 pub(super) static FAULTS: &[Fault] = &[
-    Fault { name: "crash", lab: false, expect: Expect::Takeover, inflict: crash, recover: nothing },
-    Fault { name: "exit", lab: false, expect: Expect::Takeover, inflict: exit, recover: nothing },
-    Fault { name: "hang", lab: false, expect: Expect::Takeover, inflict: hang, recover: nothing },
-    Fault { name: "busy", lab: false, expect: Expect::Stays(LONG), inflict: busy, recover: nothing },
+    Fault { name: "crash", needs: Needs::Nothing, expect: Expect::Takeover, inflict: crash, recover: nothing },
+    Fault { name: "exit", needs: Needs::Nothing, expect: Expect::Takeover, inflict: exit, recover: nothing },
+    Fault { name: "hang", needs: Needs::Nothing, expect: Expect::Takeover, inflict: hang, recover: nothing },
+    Fault { name: "busy", needs: Needs::Nothing, expect: Expect::Stays(LONG), inflict: busy, recover: nothing },
+    Fault {
+        name: "hang-and-free",
+        needs: Needs::Nothing,
+        expect: Expect::Takeover,
+        inflict: hang_and_free,
+        recover: nothing,
+    },
     Fault {
         name: "freeze-node-red-briefly",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Stays(TTL),
         inflict: |pair, active| freeze(pair, active, Parts { node_red: true, launcher: false }, SHORT),
         recover: nothing,
     },
     Fault {
         name: "freeze-node-red",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Takeover,
         inflict: |pair, active| freeze(pair, active, Parts { node_red: true, launcher: false }, HANG_AFTER + LONG),
         recover: nothing,
     },
     Fault {
         name: "freeze-launcher-briefly",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Stays(TTL),
         inflict: |pair, active| freeze(pair, active, Parts { node_red: false, launcher: true }, SHORT),
         recover: nothing,
     },
     Fault {
         name: "freeze-launcher",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Takeover,
         inflict: |pair, active| freeze(pair, active, Parts { node_red: false, launcher: true }, LONG),
         recover: nothing,
     },
     Fault {
         name: "freeze-both",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Takeover,
         inflict: |pair, active| freeze(pair, active, Parts { node_red: true, launcher: true }, LONG),
         recover: nothing,
     },
     Fault {
+        name: "freeze-both-briefly",
+        needs: Needs::Nothing,
+        expect: Expect::Stays(TTL),
+        inflict: |pair, active| freeze(pair, active, Parts { node_red: true, launcher: true }, SHORT),
+        recover: nothing,
+    },
+    Fault {
         name: "kill-launcher",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Takeover,
         inflict: |pair, active| pair.launcher(&active.member).kill(),
         recover: |pair, active| pair.start_launcher(&active.member),
     },
     Fault {
         name: "kill-launcher-and-node-red",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Takeover,
         inflict: |pair, active| {
             let node_red = pair.node_red_pid(&active.member);
@@ -78,7 +92,7 @@ pub(super) static FAULTS: &[Fault] = &[
     },
     Fault {
         name: "stop-launcher",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Takeover,
         inflict: |pair, active| {
             pair.launcher(&active.member).terminate(crate::pair::PATIENCE);
@@ -87,14 +101,14 @@ pub(super) static FAULTS: &[Fault] = &[
     },
     Fault {
         name: "standby-crash",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Stays(TTL),
         inflict: |pair, active| fault::kill(pair.node_red_pid(pair.other(&active.member).name)),
         recover: nothing,
     },
     Fault {
         name: "standby-kill-launcher",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Stays(TTL),
         inflict: |pair, active| {
             let standby = pair.other(&active.member).name;
@@ -107,14 +121,14 @@ pub(super) static FAULTS: &[Fault] = &[
     },
     Fault {
         name: "kill-proxy",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Stays(LONG),
         inflict: |pair, _| pair.proxy().kill(),
         recover: |pair, _| pair.start_proxy(),
     },
     Fault {
         name: "kill-proxy-for-a-moment",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Stays(TTL),
         inflict: |pair, _| {
             pair.proxy().kill();
@@ -124,14 +138,14 @@ pub(super) static FAULTS: &[Fault] = &[
     },
     Fault {
         name: "freeze-proxy-briefly",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Stays(TTL),
         inflict: |pair, _| freeze_proxy(pair, SHORT),
         recover: nothing,
     },
     Fault {
         name: "freeze-proxy",
-        lab: false,
+        needs: Needs::Nothing,
         expect: Expect::Stays(TTL),
         inflict: |pair, _| freeze_proxy(pair, LONG),
         recover: nothing,
@@ -148,6 +162,13 @@ fn exit(pair: &mut Pair, active: &Who) {
 
 fn hang(pair: &mut Pair, active: &Who) {
     ask_and_forget(pair, active, "/hang");
+}
+
+/// It would be free again after twice what counts as hung: by then it must be gone, and nothing of it may be heard.
+fn hang_and_free(pair: &mut Pair, active: &Who) {
+    ask_and_forget(pair, active, &format!("/hang?ms={}", HANG_AFTER.as_millis() * 2));
+    std::thread::sleep(HANG_AFTER * 2);
+    pair.sink.must_be_silent(&active.member, active.epoch, "it hung for twice the limit, and was freed");
 }
 
 /// Half of what counts as hung.

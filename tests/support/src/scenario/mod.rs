@@ -1,8 +1,12 @@
 //! Named faults of a running [`Pair`], and what has to come of each: one list for the tests, the benches and the
 //! random runs.
 
+mod clock;
+mod delay;
+mod disk;
 mod members;
 mod network;
+mod steps;
 
 use std::time::Duration;
 
@@ -16,14 +20,27 @@ use crate::witness::record::now;
 pub struct Fault {
     /// Its name on the command line.
     pub name: &'static str,
-    /// Whether it cuts networks, which takes a pair in a lab.
-    pub lab: bool,
+    /// What kind of pair it takes.
+    pub needs: Needs,
     /// What has to come of it.
     pub expect: Expect,
     /// Does it to the pair, whose active is given.
     pub inflict: fn(&mut Pair, &Who),
     /// Undoes what doesn't heal by itself.
     pub recover: fn(&mut Pair, &Who),
+}
+
+/// What kind of pair a fault takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Any.
+    Nothing,
+    /// One in a lab: it cuts networks, fills disks, takes machines away.
+    Lab,
+    /// One whose processes read a clock that can be set: `Setup::clock`.
+    Clock,
+    /// One with relays between launchers and proxy: `Setup::relays`.
+    Relays,
 }
 
 /// What has to come of a fault. That flows never run twice is expected of each.
@@ -50,7 +67,8 @@ pub struct Outcome {
 
 /// Every named fault.
 pub fn all() -> impl Iterator<Item = &'static Fault> {
-    members::FAULTS.iter().chain(network::FAULTS)
+    let parts = [members::FAULTS, steps::FAULTS, network::FAULTS, disk::FAULTS, clock::FAULTS, delay::FAULTS];
+    parts.into_iter().flatten()
 }
 
 /// The fault of this name.
