@@ -210,7 +210,9 @@ impl Traffic {
         loop {
             let specs: Vec<_> = {
                 let instances = self.instances.read().expect("no holder panics");
-                instances.iter().map(|(number, served)| (*number, lock(served).spec.clone())).collect()
+                let named = |spec: &config::Instance| spec.members.iter().any(|member| member.address.ip().is_none());
+                let all = instances.iter().map(|(number, served)| (*number, lock(served)));
+                all.filter(|(_, served)| named(&served.spec)).map(|(n, served)| (n, served.spec.clone())).collect()
             };
             for (number, spec) in specs {
                 for member in Member::BOTH {

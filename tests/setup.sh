@@ -66,6 +66,7 @@ faketime faketime
 slowhttptest slowhttptest
 protoc protobuf-compiler
 /usr/include/google/protobuf/empty.proto libprotobuf-dev
+valgrind valgrind
 curl curl
 jq jq
 cc build-essential

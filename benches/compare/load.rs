@@ -1,8 +1,8 @@
 //! The load and the server behind the proxies, each a process of its own with one thread, so that their costs are
 //! not mixed with a proxy's. Everything is on loopback.
 //!
-//! The server answers HTTP with its name; a connection that begins with `D` gets bytes for ever, one that begins
-//! with `U` may send for ever. A load prints `START` when it has warmed up and one line of results at the end.
+//! The server answers HTTP with its name; whoever asks for `/source` gets a body without end, and one of `/sink` is
+//! taken. A load prints `START` when it has warmed up and one line of results at the end.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,8 +18,10 @@ use rustix::net::{
     socket_with, sockopt,
 };
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-const LAST_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+pub(crate) const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+pub(crate) const LAST_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+/// A body of this length does not end while anything is measured.
+const ENDLESS: u64 = 1 << 53;
 const BLOCK: usize = 256 << 10;
 const WARM_UP: Duration = Duration::from_millis(250);
 
@@ -61,7 +63,7 @@ impl<T> Poll<T> {
     }
 }
 
-fn open(nonblocking: bool) -> io::Result<OwnedFd> {
+pub(crate) fn open(nonblocking: bool) -> io::Result<OwnedFd> {
     let flags = if nonblocking { SocketFlags::NONBLOCK | SocketFlags::CLOEXEC } else { SocketFlags::CLOEXEC };
     let fd = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     sockopt::set_tcp_nodelay(&fd, true)?;
@@ -121,17 +123,17 @@ pub(crate) fn serve(at: SocketAddr, name: &str) -> io::Result<()> {
                     Ok((0, _)) => false,
                     Ok((read, _)) => {
                         seen.extend_from_slice(&block[..read]);
-                        match seen.first() {
-                            Some(b'D') => {
-                                *state = Served::Source;
-                                poll.watch(key, EventFlags::OUT)?;
-                                true
-                            }
-                            Some(b'U') => {
-                                *state = Served::Sink;
-                                true
-                            }
-                            _ => answer_all(fd, seen, &keep, &close),
+                        if seen.starts_with(b"GET /source") && seen.ends_with(b"\r\n\r\n") {
+                            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {ENDLESS}\r\n\r\n");
+                            let sent = send(&*fd, head.as_bytes(), SendFlags::NOSIGNAL).is_ok();
+                            *state = Served::Source;
+                            poll.watch(key, EventFlags::OUT)?;
+                            sent
+                        } else if seen.starts_with(b"PUT /sink") {
+                            *state = Served::Sink;
+                            true
+                        } else {
+                            answer_all(fd, seen, &keep, &close)
                         }
                     }
                     Err(Errno::AGAIN) => true,
@@ -164,10 +166,15 @@ pub(crate) fn bulk(to: SocketAddr, streams: usize, length: Duration, down: bool)
     let mut poll = Poll::new()?;
     for _ in 0..streams {
         let fd = connected(to)?;
-        send(&fd, if down { b"D" } else { b"U" }, SendFlags::NOSIGNAL)?;
+        let head = if down {
+            "GET /source HTTP/1.1\r\nHost: x\r\n\r\n".to_owned()
+        } else {
+            format!("PUT /sink HTTP/1.1\r\nHost: x\r\nContent-Length: {ENDLESS}\r\n\r\n")
+        };
+        send(&fd, head.as_bytes(), SendFlags::NOSIGNAL)?;
         poll.add(fd, if down { EventFlags::IN } else { EventFlags::OUT }, ())?;
     }
-    // The server has to read the first byte of an upload alone.
+    // The server has to read the head of an upload alone.
     std::thread::sleep(Duration::from_millis(50));
     let mut block = vec![0; BLOCK];
     let mut window = Window::new(length);

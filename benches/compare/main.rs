@@ -1,12 +1,16 @@
-//! Proxies side by side with the direct connection, interleaved in one run: `benches/peers [OPTIONS] [PEER...]`.
+//! Proxies side by side with the direct connection, interleaved in one run: `benches/peers [OPTIONS] [PEER...]`, and
+//! what a failover costs clients: `benches/peers failover [OPTIONS] [PEER...]` (see `failover`).
 //!
 //! A round puts every load on every proxy, in an order that rotates from round to round; each figure is the median
 //! over the rounds of the ratio to the direct connection of the same round. A PEER is `hotspare` (this build, with
-//! checks, limits, epochs and metrics on), `haproxy` or `nginx` (as found in PATH), or `NAME=COMMAND` with `{listen}`,
-//! `{active}` and `{spare}` in it. Without any: hotspare, haproxy, nginx.
+//! checks, limits, epochs and metrics on), `hotspare-http` (the same with a listener of protocol http), `haproxy`,
+//! `nginx`, `envoy` (each as found in PATH, `envoy` by the variable ENVOY too, or at `haproxy@PATH`), or `NAME=COMMAND`
+//! with `{listen}`, `{active}` and `{spare}` in it. Without any: all that are there.
 //!
-//! The loads are in `load`, the proxies' configurations in `proxies`, the table and the plot in `report`.
+//! The loads are in `load` and `gap`, the proxies' configurations in `proxies`, the table and the plot in `report`.
 
+mod failover;
+mod gap;
 mod load;
 mod measure;
 mod proxies;
@@ -15,19 +19,25 @@ mod report;
 use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use proxies::{Places, Proxy};
 use report::{Row, Sample};
 
-const USAGE: &str = "usage: benches/peers [--rounds N] [--seconds S] [--idle N] [--svg FILE] [PEER...]";
+const USAGE: &str = "usage: benches/peers [--rounds N] [--seconds S] [--idle N] [--times N] [--svg FILE] [PEER...]
+       benches/peers failover [--trials N] [--events kill,stop,drop,planned] [PEER...]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let result = match args.first().map(String::as_str) {
         Some("as-load") => as_load(&args[1..]),
-        _ => Options::parse(&args).and_then(|options| run(&options)),
+        Some("failover") => Options::parse(&args[1..]).and_then(|options| {
+            in_work_folder(|work| failover::run(&options.peers, &options.events, options.trials, work))
+        }),
+        _ => Options::parse(&args)
+            .and_then(|options| (0..options.times).try_for_each(|_| in_work_folder(|work| run(&options, work)))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,13 +52,18 @@ struct Options {
     rounds: usize,
     seconds: f64,
     idle: usize,
+    times: usize,
     svg: Option<String>,
+    trials: usize,
+    events: Vec<String>,
     peers: Vec<String>,
 }
 
 impl Options {
     fn parse(args: &[String]) -> Result<Self, Box<dyn Error>> {
-        let mut options = Self { rounds: 5, seconds: 1.5, idle: 9000, svg: None, peers: Vec::new() };
+        let events = failover::EVENTS.map(str::to_owned).to_vec();
+        let mut options =
+            Self { rounds: 5, seconds: 1.5, idle: 9000, times: 1, svg: None, trials: 20, events, peers: Vec::new() };
         let mut words = args.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(USAGE);
@@ -56,16 +71,33 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,
                 "--idle" => options.idle = value()?.parse()?,
+                "--times" => options.times = value()?.parse()?,
+                "--trials" => options.trials = value()?.parse()?,
+                "--events" => options.events = value()?.split(',').map(str::to_owned).collect(),
                 "--svg" => options.svg = Some(value()?.clone()),
                 peer if !peer.starts_with('-') => options.peers.push(peer.to_owned()),
                 _ => return Err(USAGE.into()),
             }
         }
         if options.peers.is_empty() {
-            options.peers = ["hotspare", "haproxy", "nginx"].map(str::to_owned).to_vec();
+            options.peers = ["hotspare", "hotspare-http", "haproxy", "nginx"].map(str::to_owned).to_vec();
+            if std::env::var_os("ENVOY").is_some() {
+                options.peers.push("envoy".to_owned());
+            }
+        }
+        if let Some(event) = options.events.iter().find(|event| !failover::EVENTS.contains(&event.as_str())) {
+            return Err(format!("{event} is no event: {}", failover::EVENTS.join(", ")).into());
         }
         Ok(options)
     }
+}
+
+/// A folder for configurations and logs, that goes unless something failed.
+fn in_work_folder(what: impl FnOnce(&Path) -> Result<(), Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
+    let work = std::env::temp_dir().join(format!("hotspare-peers-{}", std::process::id()));
+    std::fs::create_dir_all(&work)?;
+    what(&work).map_err(|e| format!("{e} (logs in {})", work.display()))?;
+    Ok(std::fs::remove_dir_all(&work)?)
 }
 
 /// This program again, as a load or as the server.
@@ -81,6 +113,7 @@ fn as_load(args: &[String]) -> Result<(), Box<dyn Error>> {
         "connections" => load::connections(at, number(0)?, length()?)?,
         "requests" => load::requests(at, number(0)?, length()?)?,
         "idle" => load::idle(at, number(0)?)?,
+        "gap" => gap::run(at, length()?)?,
         _ => return Err(USAGE.into()),
     }
     Ok(())
@@ -93,12 +126,11 @@ struct Helper {
 
 impl Helper {
     fn start(args: &[String]) -> Result<Self, Box<dyn Error>> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .arg("as-load")
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        Self::spawn(Command::new(std::env::current_exe()?), args)
+    }
+
+    fn spawn(mut command: Command, args: &[String]) -> Result<Self, Box<dyn Error>> {
+        let mut process = command.arg("as-load").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let output = BufReader::new(process.stdout.take().ok_or("no output")?);
         Ok(Self { process, output })
     }
@@ -110,16 +142,22 @@ impl Helper {
     }
 }
 
-impl Drop for Helper {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+impl Helper {
+    fn kill(&mut self) -> Result<(), Box<dyn Error>> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
     }
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let work = std::env::temp_dir().join(format!("hotspare-peers-{}", std::process::id()));
-    std::fs::create_dir_all(&work)?;
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.kill();
+    }
+}
+
+fn run(options: &Options, work: &Path) -> Result<(), Box<dyn Error>> {
     let (active, spare) = (free()?, free()?);
     let mut servers = Vec::new();
     for (addr, name) in [(active, "A"), (spare, "B")] {
@@ -130,7 +168,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut proxies = Vec::new();
     for name in &options.peers {
         let places = Places { listen: free()?, admin: free()?, active, spare };
-        let proxy = proxies::start(name, &places, &work).map_err(|e| format!("{name}: {e}"))?;
+        let proxy = proxies::start(name, &places, work).map_err(|e| format!("{name}: {e}"))?;
         wait_until_it_answers(&proxy)?;
         proxies.push(proxy);
     }
@@ -143,8 +181,6 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if let Some(path) = &options.svg {
         std::fs::write(path, report::svg(&rows))?;
     }
-    drop(proxies);
-    std::fs::remove_dir_all(&work)?;
     Ok(())
 }
 

@@ -33,6 +33,13 @@ pub(crate) fn cpu_seconds(of: u32) -> f64 {
     family(of).into_iter().map(nanoseconds).sum::<u64>() as f64 / 1e9
 }
 
+/// Seconds that one thread was on a processor so far.
+#[allow(dead_code, reason = "one of the benches that share this file has no use for it")]
+pub(crate) fn thread_seconds(of: u32, thread: u32) -> f64 {
+    let line = fs::read_to_string(format!("/proc/{of}/task/{thread}/schedstat")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+}
+
 /// Proportional memory in MiB.
 pub(crate) fn memory_mib(of: u32) -> f64 {
     let kib = |pid: u32| {
@@ -52,4 +59,13 @@ pub(crate) fn median(values: &[f64]) -> f64 {
         n if n % 2 == 1 => sorted[n / 2],
         n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
     }
+}
+
+/// By nearest rank; NaN of nothing.
+#[allow(dead_code, reason = "one of the benches that share this file has no use for it")]
+pub(crate) fn percentile(values: &[f64], percent: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (sorted.len() * percent).div_ceil(100).max(1) - 1;
+    sorted.get(rank).copied().unwrap_or(f64::NAN)
 }

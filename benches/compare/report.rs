@@ -93,7 +93,7 @@ fn panel(out: &mut String, left: usize, top: usize, title: &str, rows: &[Row], v
     for (at, (row, value)) in rows.iter().zip(values).enumerate() {
         let y = top + 8 + at * LINE;
         let length = value / longest * WIDTH as f64;
-        let colour = if row.name == "hotspare" { "#b5372b" } else { "#7c8a96" };
+        let colour = if row.name.starts_with("hotspare") { "#b5372b" } else { "#7c8a96" };
         let (label, bar, text) = (left + LEFT - 6, left + LEFT, left as f64 + LEFT as f64 + length + 4.0);
         let _ = writeln!(
             out,

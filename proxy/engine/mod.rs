@@ -33,6 +33,8 @@ pub use status::InstanceStatus;
 
 /// Inputs that may wait. At 2,000 members and ten heartbeats a second this is a quarter of a second's worth.
 const QUEUE: usize = 5000;
+/// Inputs taken before timers are looked at.
+const BATCH: usize = 32;
 /// The engine wakes at least this often, so that a pause of its own process is noticed.
 const TICK: Duration = Duration::from_millis(50);
 /// A gap this much longer than a tick is a pause of our own (SIGSTOP, suspend, starvation): look afresh.
@@ -126,14 +128,21 @@ impl Engine {
         }
         loop {
             let wait = self.timers.next().map_or(TICK, |at| clock::now().until(at).min(TICK));
-            let input = tokio::time::timeout(wait, self.inputs.recv()).await;
-            self.notice_stall();
-            self.notice_lost_lead();
-            match input {
+            let mut next = match tokio::time::timeout(wait, self.inputs.recv()).await {
                 Ok(None) => return,
-                Ok(Some(Input::Stop(done))) => return self.stop(done),
-                Ok(Some(input)) => self.take(input),
-                Err(_) => {}
+                Ok(Some(input)) => Some(input),
+                Err(_) => None,
+            };
+            // What came along is taken too before anything is waited for, which costs a timer each time.
+            for taken in 1..=BATCH {
+                self.notice_stall();
+                self.notice_lost_lead();
+                match next {
+                    Some(Input::Stop(done)) => return self.stop(done),
+                    Some(input) => self.take(input),
+                    None => break,
+                }
+                next = if taken < BATCH { self.inputs.try_recv().ok() } else { None };
             }
             self.fire_timers();
         }

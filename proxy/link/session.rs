@@ -16,6 +16,8 @@ use super::{LinkEvent, LinkKey, OUTBOX};
 /// Frames a launcher may send in [`PACE_WINDOW`]: ten times what the fastest heartbeat (10 ms) asks for.
 const PACE: u32 = 1000;
 const PACE_WINDOW: Duration = Duration::from_secs(1);
+/// Held for each link, and filled with zeros before each read: a heartbeat or two. A longer message takes several reads.
+const READ_BUFFER_BYTES: usize = 4 << 10;
 
 /// Relays between one launcher and the engine; returns when the link has ended and the engine was told.
 pub(super) async fn run<S>(
@@ -28,6 +30,7 @@ pub(super) async fn run<S>(
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES))
         .write_buffer_size(0)

@@ -126,17 +126,13 @@ impl<T: Serialize + DeserializeOwned + Clone> Journal<T> {
     /// # Errors
     /// What the system said. Then none of the entries counts as written, and a later append repairs the file.
     pub fn append(&mut self, entries: &[(String, Option<T>)]) -> io::Result<()> {
-        let mut live = self.live.clone();
-        for (instance, record) in entries {
-            match record {
-                Some(record) => live.insert(instance.clone(), record.clone()),
-                None => live.remove(instance),
-            };
-        }
         let overgrown = self.bytes > COMPACT_AT_BYTES && self.bytes > 4 * self.live_bytes_at_rewrite;
         if !self.end_is_known || overgrown {
+            let mut live = self.live.clone();
+            apply(&mut live, entries);
             (self.file, self.bytes) = write_anew(&self.path, &live)?;
             self.live_bytes_at_rewrite = self.bytes;
+            self.live = live;
         } else {
             let mut text = String::new();
             for (instance, record) in entries {
@@ -146,10 +142,19 @@ impl<T: Serialize + DeserializeOwned + Clone> Journal<T> {
             self.file.write_all(text.as_bytes())?;
             self.file.sync_data()?;
             self.bytes += text.len() as u64;
+            apply(&mut self.live, entries);
         }
         self.end_is_known = true;
-        self.live = live;
         Ok(())
+    }
+}
+
+fn apply<T: Clone>(live: &mut BTreeMap<String, T>, entries: &[(String, Option<T>)]) {
+    for (instance, record) in entries {
+        match record {
+            Some(record) => live.insert(instance.clone(), record.clone()),
+            None => live.remove(instance),
+        };
     }
 }
 

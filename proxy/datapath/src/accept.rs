@@ -1,52 +1,82 @@
 //! Listening sockets and what comes in through them: bounds first, then the route.
+//!
+//! Each thread has its own socket of a listener (`SO_REUSEPORT`), over which the kernel spreads clients by their
+//! addresses, however busy a thread is. So each also watches those of the others (`EPOLLEXCLUSIVE`): a client whose
+//! thread is busy is accepted by one that is not.
 
 use crate::config::{ListenerId, Protocol};
 use crate::conn::{Conn, Greeting};
 use crate::counters::CloseReason;
 use crate::mailbox::ThreadListener;
-use crate::socket;
 use crate::worker::{Listening, Task, Worker, listener_token};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Most connections accepted from one listener before others get their turn.
 const BATCH: usize = 32;
 /// Pause after the system had no descriptor left, in ms.
 const ACCEPT_PAUSE_MS: u64 = 50;
+/// Most sockets of one listener that a thread watches; a token has no room for more.
+const SOCKETS: usize = 256;
+/// Of those that wait on a socket, one is woken.
+const WATCHED: EventFlags = EventFlags::IN.union(EventFlags::EXCLUSIVE);
 
 impl Worker {
-    pub(crate) fn add_listener(&mut self, spec: ThreadListener, fd: OwnedFd) {
-        if let Err(e) = socket::tune_listener(&fd, &spec.timeouts) {
-            tracing::warn!(error = %e, "options of a listening socket refused; going on without");
-        }
+    pub(crate) fn add_listener(&mut self, spec: ThreadListener, sockets: Vec<Arc<OwnedFd>>) {
         let place = self.listeners.iter().position(Option::is_none).unwrap_or_else(|| {
             self.listeners.push(None);
             self.listeners.len() - 1
         });
-        if self.accepting
-            && let Err(e) = epoll::add(&self.epoll, &fd, listener_token(place as u32), EventFlags::IN)
-        {
-            tracing::error!(error = %e, "cannot watch a listening socket");
+        self.listeners[place] = Some(Listening { spec, sockets: Vec::new(), closed: false, users: 0 });
+        self.watch_sockets(place, sockets);
+    }
+
+    /// Helps the other threads with a listener.
+    pub(crate) fn share_listener(&mut self, id: ListenerId, sockets: Vec<Arc<OwnedFd>>) {
+        if let Some(place) = self.listener_place(id) {
+            self.watch_sockets(place, sockets);
         }
-        self.listeners[place] = Some(Listening { spec, fd: Some(fd), users: 0 });
+    }
+
+    fn listener_place(&self, id: ListenerId) -> Option<usize> {
+        self.listeners.iter().position(|l| l.as_ref().is_some_and(|l| l.spec.id == id && !l.closed))
+    }
+
+    fn watch_sockets(&mut self, place: usize, sockets: Vec<Arc<OwnedFd>>) {
+        let Some(Some(listening)) = self.listeners.get_mut(place) else { return };
+        for socket in sockets.into_iter().take(SOCKETS - listening.sockets.len()) {
+            let token = listener_token(place, listening.sockets.len());
+            if self.accepting
+                && let Err(e) = epoll::add(&self.epoll, &*socket, token, WATCHED)
+            {
+                tracing::error!(error = %e, "cannot watch a listening socket");
+            }
+            listening.sockets.push(socket);
+        }
     }
 
     /// Takes in what waits in the kernel's queue (closing would reset it), then closes.
     pub(crate) fn remove_listener(&mut self, id: ListenerId) {
-        let found = self.listeners.iter().position(|l| l.as_ref().is_some_and(|l| l.spec.id == id));
-        if let Some(place) = found {
+        if let Some(place) = self.listener_place(id) {
             self.close_listener(place as u32);
         }
     }
 
     pub(crate) fn close_listener(&mut self, place: u32) {
-        while self.accept_some(place) == BATCH {}
-        if let Some(fd) = self.listeners[place as usize].as_mut().and_then(|listener| listener.fd.take()) {
-            // Closing it ends the watch only if no other process has the socket too.
-            let _ = epoll::delete(&self.epoll, &fd);
+        let count = self.listeners[place as usize].as_ref().map_or(0, |listening| listening.sockets.len());
+        for socket in 0..count {
+            while self.accept_some(place, socket as u32) == BATCH {}
+        }
+        if let Some(listening) = self.listeners[place as usize].as_mut() {
+            listening.closed = true;
+            for socket in listening.sockets.drain(..) {
+                // It stays open, and this thread would hear of it, for as long as another has it. Not watched is fine.
+                let _ = epoll::delete(&self.epoll, &*socket);
+            }
         }
         self.forget_unused_listener(place);
     }
@@ -54,32 +84,33 @@ impl Worker {
     /// Frees the place of a listener that is closed and whose connections are gone.
     pub(crate) fn forget_unused_listener(&mut self, place: u32) {
         let entry = &mut self.listeners[place as usize];
-        if entry.as_ref().is_some_and(|l| l.fd.is_none() && l.users == 0) {
+        if entry.as_ref().is_some_and(|l| l.closed && l.users == 0) {
             *entry = None;
         }
     }
 
     pub(crate) fn watch_listeners(&mut self, on: bool) {
         for (place, listener) in self.listeners.iter().enumerate() {
-            let Some(fd) = listener.as_ref().and_then(|l| l.fd.as_ref()) else { continue };
-            // Watched already, or not watched: both are what is wanted.
-            let _ = if on {
-                epoll::add(&self.epoll, fd, listener_token(place as u32), EventFlags::IN)
-            } else {
-                epoll::delete(&self.epoll, fd)
-            };
+            for (number, socket) in listener.iter().flat_map(|l| &l.sockets).enumerate() {
+                // Watched already, or not watched: both are what is wanted.
+                let _ = if on {
+                    epoll::add(&self.epoll, &**socket, listener_token(place, number), WATCHED)
+                } else {
+                    epoll::delete(&self.epoll, &**socket)
+                };
+            }
         }
     }
 
-    pub(crate) fn accept_from(&mut self, place: u32) {
-        self.accept_some(place);
+    pub(crate) fn accept_from(&mut self, place: u32, socket: u32) {
+        self.accept_some(place, socket);
     }
 
     /// Returns how many were accepted.
-    fn accept_some(&mut self, place: u32) -> usize {
+    fn accept_some(&mut self, place: u32, socket: u32) -> usize {
         for count in 0..BATCH {
             let Some(Some(listener)) = self.listeners.get(place as usize) else { return count };
-            let Some(fd) = listener.fd.as_ref() else { return count };
+            let Some(fd) = listener.sockets.get(socket as usize) else { return count };
             match accept_with(fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok(client) => self.admit(place, client),
                 Err(Errno::AGAIN) => return count,

@@ -199,12 +199,14 @@ impl Conn {
         }
     }
 
-    /// Whether another member can still be tried: nothing has reached this one, nothing has come from it.
+    /// Whether another member can still be tried: nothing has reached this one, nothing has come from it. What was
+    /// read of the client and not taken by the member is held, and goes along.
     pub(crate) fn is_untouched(&self) -> bool {
         if let Some(http) = &self.http {
             return http.is_unsent();
         }
-        !self.up.moved && !self.down.moved && self.up.is_empty() && self.down.is_empty() && !self.up.ended
+        let sent_nothing = !self.up.moved && !self.up.passed_on && !matches!(self.up.held, Held::Pipe { .. });
+        sent_nothing && !self.down.moved && self.down.is_empty()
     }
 }
 

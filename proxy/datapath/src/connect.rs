@@ -126,6 +126,15 @@ impl Worker {
         let idle = self.idle_timeout(index);
         self.wheel.set(index, now + LASTING_AFTER_MS.min(idle));
         self.serve(index);
+        if let Some(conn) = self.conns.get(index)
+            && conn.phase == Phase::Relaying
+            && !conn.up.moved
+            && let Some(fd) = conn.member.fd.as_ref()
+        {
+            // The client is silent: maybe the member speaks first. It is told now that it is connected, and not with
+            // the first request. Refused, it is told a moment later.
+            let _ = socket::acknowledge_now(fd);
+        }
         self.release(place);
     }
 

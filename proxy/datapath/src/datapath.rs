@@ -33,7 +33,7 @@ pub struct Listener {
 struct State {
     instances: HashMap<InstanceId, Arc<Instance>>,
     /// The sockets of each listener, one per thread, kept to hand them over.
-    listeners: HashMap<ListenerId, (InstanceId, Vec<OwnedFd>)>,
+    listeners: HashMap<ListenerId, (InstanceId, Vec<Arc<OwnedFd>>)>,
     next_listener: u32,
     /// Somebody was told that there is room for fewer connections than were asked for.
     told_short: bool,
@@ -103,7 +103,7 @@ impl DataPath {
         for listener in listeners {
             self.remove_listener(listener)?;
         }
-        self.tell_all_and_wait(|latch| Order::RemoveInstance(id, latch))?;
+        self.tell_all_and_wait(|_, latch| Order::RemoveInstance(id, latch))?;
         self.make_room(&mut self.state());
         Ok(())
     }
@@ -112,7 +112,7 @@ impl DataPath {
     ///
     /// # Errors
     /// [`Error::Listen`] with the listener's name, its address and the system's words;
-    /// [`Error::UnknownInstance`].
+    /// [`Error::UnknownInstance`]; [`Error::NoAnswer`].
     pub fn add_listener(&self, spec: ListenerSpec) -> Result<Listener, Error> {
         let ListenerSpec { instance, name, listen, port_index, protocol, timeouts, proxied, inherited } = spec;
         let mut state = self.state();
@@ -121,20 +121,29 @@ impl DataPath {
         }
         let failed = |e: rustix::io::Errno| Error::Listen { name: name.clone(), addr: listen, reason: e.into() };
         let (addr, sockets) = self.sockets(listen, inherited).map_err(failed)?;
-        let kept = sockets.iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>();
-        let kept = kept.map_err(|reason| Error::Listen { name: name.clone(), addr: listen, reason })?;
-        let id = ListenerId(state.next_listener);
-        state.next_listener += 1;
-        state.listeners.insert(id, (instance, kept));
-        self.make_room(&mut state);
-        for (thread, fd) in sockets.into_iter().enumerate() {
-            let mailbox = &self.mailboxes[thread % self.mailboxes.len()];
-            let proxied = proxied.clone();
-            let listener = ThreadListener { id, instance, port_index, protocol, timeouts, proxied };
-            if !mailbox.send(Order::AddListener(Box::new(listener), fd)) {
-                return Err(Error::NoAnswer);
+        for socket in &sockets {
+            if let Err(e) = socket::tune_listener(socket, &timeouts) {
+                tracing::warn!(error = %e, "options of a listening socket refused; going on without");
             }
         }
+        let sockets: Vec<_> = sockets.into_iter().map(Arc::new).collect();
+        let id = ListenerId(state.next_listener);
+        state.next_listener += 1;
+        state.listeners.insert(id, (instance, sockets.clone()));
+        self.make_room(&mut state);
+        let own =
+            |thread: usize| -> Vec<_> { sockets.iter().skip(thread).step_by(self.mailboxes.len()).cloned().collect() };
+        self.tell_all_and_wait(|thread, latch| {
+            let proxied = proxied.clone();
+            let listener = ThreadListener { id, instance, port_index, protocol, timeouts, proxied };
+            Order::AddListener(Box::new(listener), own(thread), latch)
+        })?;
+        // The kernel wakes those who wait on a socket in the order in which they came: its own thread first, and
+        // another only while that one is busy.
+        let threads = self.mailboxes.len();
+        self.tell_all(|thread| {
+            Order::ShareListener(id, (1..threads).flat_map(|n| own((thread + n) % threads)).collect())
+        })?;
         Ok(Listener { id, addr })
     }
 
@@ -144,15 +153,14 @@ impl DataPath {
     /// [`Error::UnknownListener`], [`Error::NoAnswer`].
     pub fn remove_listener(&self, id: ListenerId) -> Result<(), Error> {
         self.state().listeners.remove(&id).ok_or(Error::UnknownListener(id))?;
-        self.tell_all_and_wait(|latch| Order::RemoveListener(id, latch))?;
+        self.tell_all_and_wait(|_, latch| Order::RemoveListener(id, latch))?;
         self.make_room(&mut self.state());
         Ok(())
     }
 
     /// Sets the bound of all connections to what descriptors leave room for beside instances and listeners.
     fn make_room(&self, state: &mut State) {
-        // Each thread has one of a listener's sockets, and there is the copy to hand over.
-        let sockets = state.listeners.values().map(|(_, kept)| 2 * kept.len()).sum();
+        let sockets = state.listeners.values().map(|(_, sockets)| sockets.len()).sum();
         let connections = self.descriptors.connections(state.instances.len(), sockets);
         if self.descriptors.is_short(connections) && !std::mem::replace(&mut state.told_short, true) {
             tracing::warn!(
@@ -170,7 +178,7 @@ impl DataPath {
     pub fn listening_sockets(&self, id: ListenerId) -> Result<Vec<OwnedFd>, Error> {
         let state = self.state();
         let (_, sockets) = state.listeners.get(&id).ok_or(Error::UnknownListener(id))?;
-        let copies = sockets.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
+        let copies = sockets.iter().map(|socket| socket.try_clone()).collect::<Result<_, _>>();
         copies.map_err(|reason| Error::System { what: "copy of a listening socket", reason })
     }
 
@@ -225,7 +233,7 @@ impl DataPath {
     /// # Errors
     /// [`Error::NoAnswer`].
     pub fn set_accepting(&self, on: bool) -> Result<(), Error> {
-        self.tell_all_and_wait(|latch| Order::Accept(on, latch))
+        self.tell_all_and_wait(|_, latch| Order::Accept(on, latch))
     }
 
     /// Stops listening, closes what is parked, lets open connections go on for `at_most`, then resets the rest.
@@ -266,9 +274,9 @@ impl DataPath {
         if told { Ok(()) } else { Err(Error::NoAnswer) }
     }
 
-    fn tell_all_and_wait(&self, order: impl Fn(Arc<Latch>) -> Order) -> Result<(), Error> {
+    fn tell_all_and_wait(&self, order: impl Fn(usize, Arc<Latch>) -> Order) -> Result<(), Error> {
         let latch = Latch::new(self.mailboxes.len());
-        self.tell_all(|_| order(Arc::clone(&latch)))?;
+        self.tell_all(|thread| order(thread, Arc::clone(&latch)))?;
         if latch.wait(ORDER_TIMEOUT) { Ok(()) } else { Err(Error::NoAnswer) }
     }
 

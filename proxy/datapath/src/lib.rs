@@ -2,8 +2,8 @@
 //!
 //! Owns: the listening sockets of every instance, every client and member connection, the pipes and
 //! buffers between them, and the counters of all that. Its threads are its own (one per core), each a bare
-//! epoll loop with its own `SO_REUSEPORT` listener; no async runtime, no lock and no shared counter on the
-//! way of a connection.
+//! epoll loop with its own `SO_REUSEPORT` listener that helps the others when they are busy; no async runtime,
+//! no lock and no shared counter on the way of a connection.
 //!
 //! Never: picks a member, reads a health check, starts or fences anything. What it sees (a refused connect,
 //! a reset) goes out through [`SignalSink`]; what it shall do comes in as a [`Route`].

@@ -31,8 +31,11 @@ pub(crate) enum Order {
     AddInstance(Arc<Instance>),
     /// Ends its connections and forgets it; its listeners must be gone.
     RemoveInstance(InstanceId, Arc<Latch>),
-    AddListener(Box<ThreadListener>, OwnedFd),
-    /// Closes the listening socket after accepting what waits in it.
+    /// With the listening sockets that are this thread's own.
+    AddListener(Box<ThreadListener>, Vec<Arc<OwnedFd>>, Arc<Latch>),
+    /// Accepts from the other threads' sockets of a listener too, when those threads are busy.
+    ShareListener(ListenerId, Vec<Arc<OwnedFd>>),
+    /// Closes the listening sockets after accepting what waits in them.
     RemoveListener(ListenerId, Arc<Latch>),
     /// Stops or resumes accepting; what connects meanwhile waits in the kernel's queue.
     Accept(bool, Arc<Latch>),

@@ -70,7 +70,7 @@ impl Worker {
     pub(crate) fn look_whether_left(&mut self, index: Index) {
         let Some(conn) = self.conns.get(index) else { return };
         // Nobody ends an HTTP request by closing half of the connection; whoever does has left.
-        let nothing_said = conn.http.is_some() || nothing_to_read(conn.client.fd.as_ref());
+        let nothing_said = conn.http.is_some() || conn.up.is_empty() && nothing_to_read(conn.client.fd.as_ref());
         let left = conn.client.failed || conn.client.hung_up && nothing_said;
         if left {
             self.end(index, CloseReason::ParkLeft, false);

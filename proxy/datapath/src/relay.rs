@@ -170,7 +170,8 @@ pub(crate) fn read_some(source: &mut Side, buffer: &mut [u8]) -> Read {
     }
 }
 
-/// Writes `bytes` and holds what the sink does not take. The flow holds nothing before.
+/// Writes `bytes` and holds what the sink does not take, or all of them if it is broken: they may go to another. The
+/// flow holds nothing before.
 pub(crate) fn forward(
     sink: &mut Side,
     flow: &mut Flow,
@@ -178,13 +179,14 @@ pub(crate) fn forward(
     more: More,
     moved: &mut u64,
 ) -> Result<(), Errno> {
-    let sent = send_some(sink, flow.moved, bytes, more)?;
+    let result = send_some(sink, flow.moved, bytes, more);
+    let sent = result.unwrap_or(0);
     *moved += sent as u64;
     flow.moved |= sent > 0;
     if sent < bytes.len() {
         flow.held = Held::Bytes { buffer: bytes[sent..].into(), at: 0 };
     }
-    Ok(())
+    result.map(drop)
 }
 
 /// Writes what is held. True when nothing is left.

@@ -64,7 +64,9 @@ impl Worker {
                 self.connect_failed(index, Some(SignalKind::Timeout), CloseReason::ConnectTimeout);
             }
             Phase::Relaying if now >= conn.last_move.saturating_add(idle) => {
-                self.end(index, CloseReason::IdleTimeout, false);
+                // What is held will be lost: nobody may take the rest for all.
+                let cut = !conn.up.is_empty() || !conn.down.is_empty();
+                self.end(index, CloseReason::IdleTimeout, cut);
             }
             Phase::Relaying => {
                 self.wheel.set(index, conn.last_move.saturating_add(idle));
@@ -180,7 +182,8 @@ fn judge(conn: &mut crate::conn::Conn, up: Stop, down: Stop) -> Verdict {
         return Verdict::Broken(CloseReason::ClientReset);
     }
     if down == Stop::SourceFailed || up == Stop::SinkFailed || conn.member.failed && conn.down.ended {
-        let unused = conn.is_untouched() && !conn.down.ended;
+        // A read after a write that failed finds an end in any case: the write has taken the error away.
+        let unused = conn.is_untouched() && (up == Stop::SinkFailed || !conn.down.ended);
         return if unused { Verdict::Unused } else { Verdict::Broken(CloseReason::MemberReset) };
     }
     if up == Stop::Ended {

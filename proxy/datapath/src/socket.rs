@@ -75,7 +75,13 @@ fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs().clamp(1, 32_767))
 }
 
-/// A socket on its way to `addr`. The result of the connect comes as an event, also if it is there already.
+/// Sends an acknowledgement that waits to ride on data.
+pub(crate) fn acknowledge_now(fd: impl AsFd) -> Result<(), Errno> {
+    sockopt::set_tcp_quickack(fd, true)
+}
+
+/// A socket on its way to `addr`. The result of the connect comes as an event, also if it is there already. The last
+/// acknowledgement of the handshake waits for the first data, or for [`acknowledge_now`].
 pub(crate) fn start_connect(addr: SocketAddr) -> Result<OwnedFd, Errno> {
     let fd = stream_socket(addr)?;
     sockopt::set_tcp_quickack(&fd, false)?;

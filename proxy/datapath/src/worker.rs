@@ -104,8 +104,9 @@ impl Local {
 #[derive(Debug)]
 pub(crate) struct Listening {
     pub(crate) spec: ThreadListener,
-    /// The socket, while it listens.
-    pub(crate) fd: Option<OwnedFd>,
+    /// The sockets while they listen: this thread's own, then those of the others.
+    pub(crate) sockets: Vec<Arc<OwnedFd>>,
+    pub(crate) closed: bool,
     /// Connections that came through it.
     pub(crate) users: usize,
 }
@@ -216,7 +217,7 @@ impl Worker {
         let (upper, lower) = ((token >> 32) as u32, token as u32);
         match upper {
             BELL => self.take_orders(),
-            LISTENER => self.accept_from(lower),
+            LISTENER => self.accept_from(lower >> 8, lower & 0xff),
             _ => {
                 let (index, end) = (lower >> 1, if lower & 1 == 0 { End::Client } else { End::Member });
                 // An event may come from a connection that is gone, or from a member that was given up.
@@ -311,7 +312,11 @@ impl Worker {
                 self.remove_instance(id);
                 latch.count_down();
             }
-            Order::AddListener(listener, fd) => self.add_listener(*listener, fd),
+            Order::AddListener(listener, sockets, latch) => {
+                self.add_listener(*listener, sockets);
+                latch.count_down();
+            }
+            Order::ShareListener(id, sockets) => self.share_listener(id, sockets),
             Order::RemoveListener(id, latch) => {
                 self.remove_listener(id);
                 latch.count_down();
@@ -387,7 +392,7 @@ impl Worker {
     }
 }
 
-/// Token of a listening socket.
-pub(crate) fn listener_token(place: u32) -> EventData {
-    EventData::new_u64(u64::from(LISTENER) << 32 | u64::from(place))
+/// Token of a listening socket: the listener's place, and which of its sockets.
+pub(crate) fn listener_token(place: usize, socket: usize) -> EventData {
+    EventData::new_u64(u64::from(LISTENER) << 32 | (place as u64) << 8 | socket as u64)
 }

@@ -320,28 +320,7 @@ fn requests_sent_at_once_are_answered_one_by_one() {
 
 #[test]
 fn bodies_of_every_kind_pass_unchanged() {
-    let (rig, a) = (
-        rig(),
-        member(|request, stream| {
-            let kind = request.start.split(' ').nth(1).unwrap();
-            let body = &request.body;
-            let sent = match kind {
-                "/length" => write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())
-                    .and_then(|()| stream.write_all(body)),
-                "/chunked" => (|| {
-                    write!(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-                    for chunk in body.chunks(77_777) {
-                        write!(stream, "{:x}\r\n", chunk.len())?;
-                        stream.write_all(chunk)?;
-                        stream.write_all(b"\r\n")?;
-                    }
-                    stream.write_all(b"0\r\n\r\n")
-                })(),
-                _ => write!(stream, "HTTP/1.1 200 OK\r\n\r\n").and_then(|()| stream.write_all(body)),
-            };
-            sent.is_ok() && kind != "/close"
-        }),
-    );
+    let (rig, a) = (rig(), member(echo));
     rig.to(1, 0, a.addr, Drain::Now);
     let mut random = common::Bytes::new(9);
     for size in [0, 1, 30_000, 65_536, 3 << 20, 20 << 20] {
@@ -368,18 +347,86 @@ fn bodies_of_every_kind_pass_unchanged() {
     assert!(rig.counters().splices > 0, "large bodies of known length are spliced: {:#?}", rig.counters());
 }
 
+/// As `random_chunks_and_pauses_go_back_and_forth_between_copy_and_splice` for plain TCP.
+#[test]
+fn random_bodies_in_random_pieces_pass_unchanged() {
+    let (rig, a) = (rig(), member(echo));
+    rig.to(1, 0, a.addr, Drain::Now);
+    std::thread::scope(|scope| {
+        for seed in 1..5 {
+            let rig = &rig;
+            scope.spawn(move || {
+                let mut random = common::Bytes::new(seed);
+                let mut client = Client::new(rig);
+                for round in 0..12 {
+                    let most = [1, 1000, 70_000, 2 << 20][random.next() as usize % 4];
+                    let mut body = vec![0; random.next() as usize % (most + 1)];
+                    random.fill(&mut body);
+                    let (kind, chunked) = (["/length", "/chunked"][round % 2], random.next() % 2 == 0);
+                    let mut wire = Vec::new();
+                    write_body(&mut wire, kind, &body, chunked).unwrap();
+                    let mut stream = client.stream.try_clone().unwrap();
+                    let answer = std::thread::scope(|scope| {
+                        scope.spawn(|| {
+                            let mut rest = &wire[..];
+                            while !rest.is_empty() {
+                                let size = [1, 17, 1000, 20_000, 65_536, 300_000][random.next() as usize % 6];
+                                let (piece, left) = rest.split_at(size.min(rest.len()));
+                                stream.write_all(piece).unwrap();
+                                rest = left;
+                                if random.next() % 50 == 0 {
+                                    std::thread::sleep(Duration::from_millis(1));
+                                }
+                            }
+                        });
+                        client.read()
+                    });
+                    assert!(answer.body == body, "seed {seed} round {round}: {kind} chunked: {chunked} {}", body.len());
+                }
+            });
+        }
+    });
+    let counters = rig.counters();
+    assert_eq!((counters.requests, counters.errors, counters.resent), (48, 0, 0), "{counters:#?}");
+}
+
+/// Answers with the request's body, of the kind that the path names.
+fn echo(request: &Message, stream: &mut TcpStream) -> bool {
+    let kind = request.start.split(' ').nth(1).unwrap();
+    let body = &request.body;
+    let sent = match kind {
+        "/length" => write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())
+            .and_then(|()| stream.write_all(body)),
+        "/chunked" => (|| {
+            write!(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+            for chunk in body.chunks(77_777) {
+                write!(stream, "{:x}\r\n", chunk.len())?;
+                stream.write_all(chunk)?;
+                stream.write_all(b"\r\n")?;
+            }
+            stream.write_all(b"0\r\n\r\n")
+        })(),
+        _ => write!(stream, "HTTP/1.1 200 OK\r\n\r\n").and_then(|()| stream.write_all(body)),
+    };
+    sent.is_ok() && kind != "/close"
+}
+
 fn send_body(stream: &mut TcpStream, kind: &str, body: &[u8], chunked: bool) {
+    write_body(stream, kind, body, chunked).unwrap();
+}
+
+fn write_body(stream: &mut impl Write, kind: &str, body: &[u8], chunked: bool) -> std::io::Result<()> {
     if !chunked {
-        write!(stream, "PUT {kind} HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
-        return stream.write_all(body).unwrap();
+        write!(stream, "PUT {kind} HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len())?;
+        return stream.write_all(body);
     }
-    write!(stream, "PUT {kind} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    write!(stream, "PUT {kind} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")?;
     for chunk in body.chunks(50_000) {
-        write!(stream, "{:X}\r\n", chunk.len()).unwrap();
-        stream.write_all(chunk).unwrap();
-        stream.write_all(b"\r\n").unwrap();
+        write!(stream, "{:X}\r\n", chunk.len())?;
+        stream.write_all(chunk)?;
+        stream.write_all(b"\r\n")?;
     }
-    stream.write_all(b"0\r\n\r\n").unwrap();
+    stream.write_all(b"0\r\n\r\n")
 }
 
 #[test]

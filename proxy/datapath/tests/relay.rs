@@ -286,3 +286,56 @@ fn short_connections_lose_no_byte_before_their_end() {
     let counters = rig.counters();
     assert_eq!(counters.closed_for(CloseReason::ClientClosed), 4 * runs, "{counters:#?}");
 }
+
+/// The thread is held up, so that it finds a request and a member that is gone at one time.
+#[test]
+fn a_first_byte_that_meets_a_dead_member_goes_to_the_next_connection() {
+    let (rig, server, members) = rig_with_member(Options { threads: 1, ..Options::default() });
+    for half_closed in [false, true] {
+        let (mut client, member) = pair(&rig, &members);
+        rig.until("it is connected", |c| c.to_member[0] == 1);
+        let held_up = rig.signals.lock().unwrap();
+        // The thread waits for this lock to say that it is clear.
+        let version = rig.to(1, 0, server.addr, Drain::Now);
+        let clear = || rig.data.is_clear(common::INSTANCE, version).unwrap();
+        until("clear", clear, || format!("{:#?}", rig.counters()));
+        client.write_all(b"a request").unwrap();
+        if half_closed {
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        reset(member);
+        drop(held_up);
+        let mut next = members.recv_timeout(PATIENCE).unwrap();
+        let mut request = [0; 9];
+        next.read_exact(&mut request).unwrap();
+        assert_eq!(&request, b"a request");
+        if half_closed {
+            assert_closed(&mut next);
+        }
+        next.write_all(b"answer").unwrap();
+        drop(next);
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"answer");
+        drop(client);
+        rig.until_idle();
+    }
+}
+
+#[test]
+fn an_idle_timeout_resets_a_spliced_stream_that_is_stuck() {
+    let timeouts = Timeouts { idle: Duration::from_millis(300), ..Timeouts::default() };
+    let (rig, _server, members) = rig_with_member(Options { timeouts, ..Options::default() });
+    let (mut client, member) = pair(&rig, &members);
+    let sending = std::thread::spawn(move || {
+        let mut member = member;
+        let block = vec![1; 1 << 20];
+        while member.write_all(&block).is_ok() {}
+    });
+    rig.until("it is stuck, and closed for that", |c| c.closed_for(CloseReason::IdleTimeout) == 1);
+    assert!(rig.counters().splices > 0, "{:#?}", rig.counters());
+    // Bytes were lost: nobody may take what there is for all.
+    assert_reset(&mut client);
+    sending.join().unwrap();
+    rig.until_idle();
+}

@@ -35,10 +35,13 @@ pub type Serve = fn(name: &str, stream: TcpStream);
 #[derive(Debug)]
 pub struct Site {
     block: LoopbackBlock,
-    _servers: [Server; 2],
+    serve: Serve,
+    servers: [Option<Server>; 2],
     folder: TempDir,
     proxy: Process,
 }
+
+const NAMES: [&str; 2] = ["a", "b"];
 
 impl Site {
     /// Starts it, with servers that say their names to whoever connects, and waits until one is active and the other
@@ -58,7 +61,7 @@ impl Site {
         let block = LoopbackBlock::take();
         let folder = tempfile::tempdir().expect("a folder");
         let address = |host, port| block.socket(host, port);
-        let servers = [Server::start(address(2, 1880), "a", serve), Server::start(address(3, 1880), "b", serve)];
+        let servers = [0, 1].map(|place| Some(Server::start(address(2 + place as u8, 1880), NAMES[place], serve)));
         secret(&folder.path().join("read.token"), READ);
         secret(&folder.path().join("admin.token"), ADMIN);
         let config = format!(
@@ -70,7 +73,7 @@ impl Site {
              [[instance.member]]\nname = \"a\"\naddress = \"{}\"\nlauncher = {{ kind = \"none\" }}\n\
              [[instance.member]]\nname = \"b\"\naddress = \"{}\"\nlauncher = {{ kind = \"none\" }}\n\
              [instance.health]\ninterval = \"100ms\"\ntimeout = \"100ms\"\n\
-             [instance.failover]\nhold_down = \"0s\"\n[instance.timeouts]\ndrain = \"0s\"\n{}",
+             [instance.failover]\nhold_down = \"0s\"\nmax_per_hour = 1000\n[instance.timeouts]\ndrain = \"0s\"\n{}",
             address(1, 9480),
             address(1, 1880),
             address(2, 1880),
@@ -83,7 +86,7 @@ impl Site {
         let mut command = Command::new(environment::hotspare());
         command.arg("run").arg("--config").arg(&file);
         let proxy = Process::start("the proxy", command);
-        let site = Site { block, _servers: servers, folder, proxy };
+        let site = Site { block, serve, servers, folder, proxy };
         wait_until(SOON, "an active and a ready spare", || {
             let seen = site.json(&["status", "line-1", "--json"])?;
             let members = seen["members"].as_array().map_or(&[][..], Vec::as_slice);
@@ -101,6 +104,18 @@ impl Site {
     /// The proxy's process.
     pub fn proxy_pid(&self) -> Pid {
         self.proxy.pid()
+    }
+
+    /// Ends a server: its connections go on, new ones are refused.
+    pub fn stop_server(&mut self, name: &str) {
+        self.servers[place(name)] = None;
+    }
+
+    /// Starts a server that was ended.
+    pub fn start_server(&mut self, name: &str) {
+        let place = place(name);
+        let address = self.block.socket(2 + place as u8, 1880);
+        self.servers[place] = Some(Server::start(address, NAMES[place], self.serve));
     }
 
     /// The folder with the configuration, `hotspare.toml`.
@@ -206,6 +221,10 @@ impl Drop for Server {
         let _ = TcpStream::connect(self.address);
         let _ = self.thread.take().map(JoinHandle::join);
     }
+}
+
+fn place(name: &str) -> usize {
+    NAMES.iter().position(|known| *known == name).expect("a server called a or b")
 }
 
 fn secret(path: &Path, token: &str) {
