@@ -193,13 +193,11 @@ async fn replay(version: &str) {
 }
 
 #[tokio::test]
-#[ignore = "not yet seen to pass: run it with --ignored"]
 async fn the_shim_answers_as_a_real_server_of_1_36_did() {
     replay("1.36.2").await;
 }
 
 #[tokio::test]
-#[ignore = "not yet seen to pass: run it with --ignored"]
 async fn the_shim_answers_as_a_real_server_of_1_20_did() {
     replay("1.20.2").await;
 }
