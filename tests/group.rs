@@ -179,6 +179,14 @@ fn all_proxies_are_rolled_under_load_and_no_request_fails() {
     assert!(failed.is_empty(), "{} of {asked} requests failed: {:?}", failed.len(), &failed[..failed.len().min(3)]);
     let gap = group.assert_never_twice();
     assert!(gap < NO_GAP, "flows stood still for {gap:?}");
+
+    // An order reaches the one that leads, whichever proxy it was given to.
+    let (_, follower) = group.leader_and_follower();
+    let answer = group.order(follower, "switchover");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let after = group.wait_until_steady();
+    assert!(after.epoch > before.epoch && after.member != before.member, "{before:?}, then {after:?}");
+    group.assert_never_twice();
 }
 
 #[test]

@@ -182,6 +182,13 @@ impl Group {
         if answer.status == 200 { Ok(answer.json()) } else { Err(format!("{}: {}", answer.status, answer.body)) }
     }
 
+    /// Gives an order to a proxy.
+    pub(crate) fn order(&self, proxy: &str, verb: &str) -> http::Response {
+        let path = format!("/v1/instances/line-1/{verb}");
+        let request = http::post(self.admin(proxy), &path, &Value::Object(serde_json::Map::new())).token(TOKEN_ADMIN);
+        request.within(PATIENCE).send().unwrap_or_else(|error| panic!("POST {path} to {proxy}: {error}"))
+    }
+
     fn leads(&self, proxy: &str) -> Result<bool, String> {
         Ok(self.status(proxy)?["controller"]["leader"] == true)
     }
