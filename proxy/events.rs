@@ -4,7 +4,7 @@
 //! delays a decision: the file has a thread and a bounded queue of its own, and what does not fit is counted, not
 //! waited for. It is no journal: nothing is decided from it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -64,6 +64,8 @@ struct Shared {
     watchers: broadcast::Sender<Arc<Entry>>,
     file: SyncSender<Line>,
     not_written: AtomicU64,
+    /// When the last drill of each instance ended before this start; the ring may have forgotten it since.
+    drilled: HashMap<String, u64>,
 }
 
 /// What the writing thread is given.
@@ -96,7 +98,7 @@ impl EventLog {
         // A file store has made it by now; the stores of several proxies keep nothing here themselves.
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let path = dir.join(FILE);
-        let ring = read_back(&path);
+        let (ring, drilled) = (read_back(&path), last_drills(&path));
         let next_id = ring.back().map_or(1, |e| e.id + 1);
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let (sender, receiver) = sync_channel(QUEUE);
@@ -109,6 +111,7 @@ impl EventLog {
             watchers: broadcast::channel(QUEUE).0,
             file: sender,
             not_written: AtomicU64::new(0),
+            drilled,
         };
         Ok((Self(Arc::new(shared)), writer))
     }
@@ -146,6 +149,11 @@ impl EventLog {
         self.0.watchers.subscribe()
     }
 
+    /// When the last drill of each instance ended that is in the files since before this start: wall clock in milliseconds.
+    pub fn drilled(&self) -> &HashMap<String, u64> {
+        &self.0.drilled
+    }
+
     /// Events that did not reach the file, since the disk was full or too slow.
     pub fn not_written(&self) -> u64 {
         self.0.not_written.load(Ordering::Relaxed)
@@ -166,6 +174,16 @@ fn read_back(path: &Path) -> VecDeque<Arc<Entry>> {
         }
     }
     ring
+}
+
+fn last_drills(path: &Path) -> HashMap<String, u64> {
+    let files = (1..=KEEP_FILES).rev().map(|number| rotated(path, number)).chain([path.to_path_buf()]);
+    let lines = files.filter_map(|file| File::open(file).ok()).flat_map(|file| {
+        // Most lines are no drill: only those that may be one are read as JSON.
+        BufReader::new(file).lines().map_while(Result::ok).filter(|line| line.contains("\"drill\""))
+    });
+    let entries = lines.filter_map(|line| serde_json::from_str::<Entry>(&line).ok());
+    entries.filter(|entry| entry.event["event"] == "drill").map(|entry| (entry.instance, entry.at_ms)).collect()
 }
 
 fn rotated(path: &Path, number: usize) -> PathBuf {
@@ -197,6 +215,21 @@ fn write(path: PathBuf, mut file: File, lines: &Receiver<Line>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_drill_that_the_ring_has_forgotten_is_still_known() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let event = serde_json::json!({"event": "drill"});
+        let entry = |id, at_ms, event: &serde_json::Value| {
+            let (instance, text) = ("line-1".to_owned(), "x".to_owned());
+            let entry = Entry { id, at_ms, instance, text, level: Level::Info, event: event.clone() };
+            serde_json::to_string(&entry).expect("JSON") + "\n"
+        };
+        fs::write(dir.path().join("events.jsonl.3"), entry(1, 77, &event)).expect("writes");
+        fs::write(dir.path().join(FILE), entry(9, 99, &serde_json::json!({"event": "drill_began"}))).expect("writes");
+        let (log, _writer) = EventLog::open(dir.path()).expect("opens");
+        assert_eq!(log.drilled().get("line-1"), Some(&77));
+    }
 
     #[test]
     fn events_outlive_a_restart_and_a_damaged_line() {

@@ -17,6 +17,7 @@ pub mod http;
 pub mod link;
 pub mod metrics;
 pub mod notify;
+pub mod observations;
 pub mod panics;
 pub mod platform;
 pub mod probe;

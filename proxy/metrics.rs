@@ -50,8 +50,12 @@ impl Durations {
 }
 
 /// The whole page.
-pub fn render(status: &Status, drills: &Drills) -> Vec<u8> {
+pub fn render(status: &Status, drills: &Drills, lost: [(&'static str, u64); 2]) -> Vec<u8> {
     let mut families = Families::default();
+    for (file, lines) in lost {
+        let help = "Lines that did not reach their file, since the disk was full or too slow.";
+        families.counter("hotspare_lines_lost_total", help, &[("file", file)], lines);
+    }
     controller(&mut families, status);
     for instance in &status.instances {
         instance_families(&mut families, instance);
@@ -137,12 +141,12 @@ fn members(families: &mut Families, i: &InstanceStatus) {
         if let Some(link) = m.link {
             families.gauge("hotspare_member_link_up", "1 if its launcher's link is open.", &of, flag(link == "up"));
         }
-        if let Some(lag) = m.lag_ms {
-            let help = "How late its event loop was when last heard.";
+        if let Some(lag) = m.lag_worst_ms {
+            let help = "How late its event loop was at the worst in the last minute.";
             families.gauge("hotspare_event_loop_lag_seconds", help, &of, lag as f64 / 1000.0);
         }
-        if let Some(left) = m.lease_left_ms {
-            let help = "What was left of its lease when last heard.";
+        if let Some(left) = m.lease_margin_ms {
+            let help = "The least that was left of its lease in the last minute.";
             families.gauge("hotspare_lease_margin_seconds", help, &of, left as f64 / 1000.0);
         }
         families.counter("hotspare_heartbeats_total", "Heartbeats heard.", &of, m.heartbeats);

@@ -35,6 +35,7 @@ use crate::engine::status::InstanceStatus;
 use crate::engine::{Handle, Order, Refusal, Verb};
 use crate::events::EventLog;
 use crate::metrics;
+use crate::observations::Recorder;
 
 pub use auth::{Access, Bearer, Role};
 
@@ -50,6 +51,8 @@ pub struct Admin {
     pub engine: Handle,
     /// The event log.
     pub events: EventLog,
+    /// What was observed, for what-ifs.
+    pub recorder: Recorder,
     /// Rehearsals.
     pub drills: Arc<Drills>,
     /// Who may do what; a reload replaces it.
@@ -121,7 +124,9 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
             None => text(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped"),
         },
         (&Method::GET, ["metrics"]) => match admin.engine.status().await {
-            Some(status) => with_type(StatusCode::OK, metrics::render(&status, &admin.drills), metrics::CONTENT_TYPE),
+            Some(status) => {
+                with_type(StatusCode::OK, metrics::render(&status, &admin.drills, lost(admin)), metrics::CONTENT_TYPE)
+            }
             None => text(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped"),
         },
         (&Method::GET, ["v1", "live"]) => {
@@ -135,6 +140,7 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
             Some(story) => json(StatusCode::OK, &story),
             None => text(StatusCode::NOT_FOUND, &format!("there is no instance '{name}'")),
         },
+        (&Method::GET, ["v1", "instances", name, "observations"]) => observations(admin, name).await,
         (&Method::POST, ["v1", "instances", name, "drill"]) => drill(admin, name, &by, request).await,
         (&Method::POST, ["v1", "instances", name, verb]) => match Verb::parse(verb) {
             Some(verb) => order(admin, name, verb, by, request).await,
@@ -142,6 +148,11 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
         },
         _ => text(StatusCode::NOT_FOUND, "no such page; see /status, /metrics, /livez, /readyz and /v1/events"),
     }
+}
+
+/// Lines that did not reach a file, by what they were.
+fn lost(admin: &Admin) -> [(&'static str, u64); 2] {
+    [("events", admin.events.not_written()), ("observations", admin.recorder.lost())]
 }
 
 async fn readyz(admin: &Admin) -> Response<Body> {
@@ -166,6 +177,17 @@ async fn readyz(admin: &Admin) -> Response<Body> {
             format!("ready; without an active: {}", without.join(", "))
         },
     )
+}
+
+/// One JSON value a line, as `observations` keeps them; what they mean is played where it was asked for.
+async fn observations(admin: &Admin, instance: &str) -> Response<Body> {
+    if admin.engine.checkpoint(instance).await.is_none() {
+        return text(StatusCode::NOT_FOUND, &format!("there is no instance '{instance}'"));
+    }
+    match admin.recorder.read(instance).await {
+        Ok(lines) => with_type(StatusCode::OK, lines.into_bytes(), "application/x-ndjson"),
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
 }
 
 async fn order(admin: &Admin, instance: &str, verb: Verb, by: String, request: Request<Incoming>) -> Response<Body> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::observations::Change;
+
 /// Hot-spare failover for Node-RED.
 ///
 /// In front of every pair of Node-REDs stands `hotspare run`, a proxy that decides which of the two is active.
@@ -62,6 +64,9 @@ pub enum Command {
                             hotspare events --follow --json | jq -r .text")]
     Events(EventsArgs),
     /// Say why an instance failed over, or why it didn't, and what would happen now.
+    #[command(after_help = "Examples:\n  hotspare explain line-1\n  \
+                            hotspare explain line-1 --what-if ttl=3s --since 30d      how often would it have failed over?\n  \
+                            hotspare explain line-1 --what-if hold_down=10s --what-if max_per_hour=3")]
     Explain(ExplainArgs),
     /// Make the other member active, without loss.
     #[command(after_help = "Clients wait meanwhile; whatever fails goes back to the old active.\n\nExamples:\n  \
@@ -206,6 +211,15 @@ pub struct EventsArgs {
 pub struct ExplainArgs {
     /// Which instance.
     pub instance: String,
+    /// Play what was observed again with this setting, such as ttl=3s; several can be given.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Change::parse)]
+    pub what_if: Vec<Change>,
+    /// For --what-if: how far back to go, such as 30d; all that is kept if left out.
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "what_if")]
+    pub since: Option<Duration>,
+    /// For --what-if: copies of the proxy's files, oldest first, instead of asking it.
+    #[arg(long, value_name = "FILE", requires = "what_if")]
+    pub observations: Vec<PathBuf>,
     /// What the proxy itself says, as JSON.
     #[arg(long)]
     pub json: bool,

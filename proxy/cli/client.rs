@@ -43,9 +43,19 @@ impl Client {
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.judge(self.ask(path).await?)
+    }
+
+    /// The same for what is no JSON.
+    pub(super) async fn text(&self, path: &str) -> Result<String, Failure> {
+        let answer = self.accepted(self.ask(path).await?)?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
+    async fn ask(&self, path: &str) -> Result<Answer, Failure> {
         let url = format!("{}{path}", self.base);
         let answer = Ask::get(&url, LOOK).bearer(self.token()).send().await;
-        self.judge(answer.map_err(|error| Failure::unreachable(&self.base, &error))?)
+        answer.map_err(|error| Failure::unreachable(&self.base, &error))
     }
 
     /// Gives an order to an instance and waits until it is done or has failed.
@@ -64,11 +74,17 @@ impl Client {
     }
 
     fn judge(&self, answer: Answer) -> Result<Value, Failure> {
+        let answer = self.accepted(answer)?;
+        answer
+            .json()
+            .map_err(|error| Failure::refused(format!("{}: {error}; is it hotspare's admin listener?", self.base)))
+    }
+
+    /// The answer, if it says yes.
+    fn accepted(&self, answer: Answer) -> Result<Answer, Failure> {
         let text = || String::from_utf8_lossy(&answer.body).trim().to_owned();
         match answer.status {
-            status if status.is_success() => answer
-                .json()
-                .map_err(|error| Failure::refused(format!("{}: {error}; is it hotspare's admin listener?", self.base))),
+            status if status.is_success() => Ok(answer),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let help = if self.token.is_none() {
                     "; show a token with --token-file FILE or HOTSPARE_ADMIN_TOKEN"

@@ -30,6 +30,9 @@ const KEPT: usize = 5;
 /// # Errors
 /// When the proxy can't be asked, or has no such instance.
 pub async fn explain(args: &ExplainArgs) -> Result<(), Failure> {
+    if !args.what_if.is_empty() {
+        return super::what_if::what_if(args).await;
+    }
     let client = Client::new(&args.admin)?;
     let status = client.status().await?;
     let one = find(&status, &args.instance)?;

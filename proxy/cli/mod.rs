@@ -20,6 +20,7 @@ mod status;
 mod stream;
 mod table;
 mod watch;
+mod what_if;
 mod words;
 
 pub use args::{Cli, Command, ConfigArgs, RunArgs};

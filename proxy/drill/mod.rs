@@ -59,11 +59,9 @@ pub struct Report {
 impl Drills {
     /// Takes the drills of the past from the event log.
     pub fn new(engine: Handle, events: EventLog) -> Arc<Self> {
-        let is_drill = |entry: &&Arc<crate::events::Entry>| entry.event["event"] == "drill";
-        let past = events.since(0, None);
-        let last = past.iter().filter(is_drill).map(|entry| (entry.instance.clone(), entry.at_ms)).collect();
+        let last = Mutex::new(events.drilled().clone());
         let (places, running) = (ArcSwap::default(), Mutex::default());
-        Arc::new(Self { engine, events, places, last: Mutex::new(last), running })
+        Arc::new(Self { engine, events, places, last, running })
     }
 
     /// Takes over where the launchers of `config` are, and its schedules.

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::Drills;
 use crate::clock;
-use crate::config::Instance;
+use crate::config::{Drill, Instance};
 
 /// How often it is looked whether one is due, and how long one that was refused is put off.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -20,11 +20,9 @@ pub(super) fn start(drills: &Arc<Drills>, instance: &Instance) -> Option<JoinHan
     Some(tokio::spawn(async move {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let age = drills.age_ms(&name).unwrap_or_else(|| clock::wall_ms().saturating_sub(began_ms));
-            let due = Duration::from_millis(age) >= drill.every;
-            let open = drill.window.is_none_or(|window| window.contains(minute_of_day(clock::wall_ms())));
-            if due
-                && open
+            let now_ms = clock::wall_ms();
+            let age = drills.age_ms(&name).unwrap_or_else(|| now_ms.saturating_sub(began_ms));
+            if is_due(&drill, Duration::from_millis(age), now_ms)
                 && let Err(refusal) = drills.run(&name, drill.fault, "the schedule").await
             {
                 tracing::info!(instance = name, ?refusal, "a drill is due and put off");
@@ -33,6 +31,30 @@ pub(super) fn start(drills: &Arc<Drills>, instance: &Instance) -> Option<JoinHan
     }))
 }
 
+/// Whether one whose last was `age` ago is to be run now.
+fn is_due(drill: &Drill, age: Duration, wall_ms: u64) -> bool {
+    age >= drill.every && drill.window.is_none_or(|window| window.contains(minute_of_day(wall_ms)))
+}
+
 fn minute_of_day(wall_ms: u64) -> u16 {
     u16::try_from(wall_ms / 60_000 % 1440).expect("a day has 1440 minutes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Secrets};
+    use std::path::Path;
+
+    #[test]
+    fn a_drill_is_due_after_its_time_and_within_its_window_only() {
+        let more = "[instance.drill]\nevery = \"30d\"\nwindow = \"02:00-04:00\"\nfault = \"switchover\"\n";
+        let text = format!("{}\n{more}", include_str!("../../config/minimal.toml"));
+        let config = Config::parse("minimal.toml", &text, Path::new("."), Secrets::Skip);
+        let mut config = config.unwrap_or_else(|problems| panic!("{problems}"));
+        let drill = config.instances.remove(0).drill.expect("a schedule");
+        let (day, hour_ms) = (Duration::from_secs(86_400), 3_600_000_u64);
+        let due = |days, hour| is_due(&drill, day * days, hour * hour_ms);
+        assert_eq!((due(29, 3), due(30, 1), due(30, 3), due(31, 5)), (false, false, true, false));
+    }
 }

@@ -9,6 +9,7 @@ use super::sentence::sentence;
 use super::{Engine, clock};
 use crate::events::Level;
 use crate::metrics::DURATIONS;
+use crate::observations::Moved;
 use crate::store::{Kept, Write};
 
 /// A pause always ends; this long if nothing else was said.
@@ -64,6 +65,9 @@ impl Engine {
                 let detection = detect_ms.map(Duration::from_millis);
                 let outage = Duration::from_millis(took_ms + detect_ms.unwrap_or(0));
                 DURATIONS.observe(&instance.spec.name, outage, detection);
+            }
+            EventKind::FailoverBegan { from, why, .. } => {
+                instance.tape.failed_over(Moved { at: event.at, from: *from, why: why.clone() });
             }
             EventKind::PlanEnded { done, .. } => {
                 let result = if *done { "done" } else { "failed" };

@@ -158,6 +158,13 @@ impl Handle {
         answer.await.ok()?
     }
 
+    /// Hands over to the recorder all that was observed of `instance` until now; `None` if there is none.
+    pub async fn checkpoint(&self, instance: &str) -> Option<()> {
+        let (done, handed_over) = oneshot::channel();
+        self.inputs.send(Input::Checkpoint { instance: instance.to_owned(), done }).await.ok()?;
+        handed_over.await.ok()?.then_some(())
+    }
+
     /// Carries out `order`; returns when it is done or has failed.
     ///
     /// # Errors

@@ -100,6 +100,13 @@ pub enum Input {
         /// `None` if there is no such instance.
         reply: oneshot::Sender<Option<serde_json::Value>>,
     },
+    /// Hand over all that was observed of an instance until now.
+    Checkpoint {
+        /// Name of the instance.
+        instance: String,
+        /// `false` if there is no such instance.
+        done: oneshot::Sender<bool>,
+    },
     /// A reload changed one instance.
     Reload {
         /// How.

@@ -10,9 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::handle::{Accepted, Refusal};
 use super::input::DriverEvent;
+use super::worst::Worst;
 use crate::clock;
 use crate::driver::shell::DriverHandle;
 use crate::link::LinkEvent;
+use crate::observations::{Recorder, Tape};
 
 /// What the configuration says of an instance, as the engine needs it.
 #[derive(Debug)]
@@ -52,10 +54,24 @@ struct Link {
     greeted: bool,
 }
 
-/// Numbers that only grow.
+/// What the heartbeats of the last minute said at the worst, in milliseconds.
+#[derive(Clone, Copy)]
+pub(super) struct Worsts {
+    pub(super) lag: Worst,
+    pub(super) lease_left: Worst,
+}
+
+impl Default for Worsts {
+    fn default() -> Self {
+        Self { lag: Worst::by(u64::max), lease_left: Worst::by(u64::min) }
+    }
+}
+
+/// What is counted.
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) heartbeats: PerMember<u64>,
+    pub(super) worst: PerMember<Worsts>,
     pub(super) probes: PerMember<BTreeMap<&'static str, u64>>,
     pub(super) failovers: BTreeMap<String, u64>,
     pub(super) switchovers: BTreeMap<String, u64>,
@@ -70,11 +86,21 @@ pub(super) struct Instance {
     pub(super) next_request: u64,
     /// The newest record that went to the store.
     pub(super) last_record: Option<Record>,
+    /// Records what the decider is told.
+    pub(super) tape: Tape,
     links: [Option<Link>; 2],
 }
 
 impl Instance {
-    pub(super) fn new(index: u32, spec: InstanceSpec, record: Option<Record>, leader: bool, now: Time) -> Self {
+    pub(super) fn new(
+        index: u32,
+        spec: InstanceSpec,
+        record: Option<Record>,
+        leader: bool,
+        recorder: &Recorder,
+    ) -> Self {
+        let now = clock::now();
+        let tape = Tape::new(now, recorder.clone(), &spec.name, spec.members.each_ref().map(|m| m.name.clone()));
         let last_record = record.clone();
         let (name, settings) = (spec.name.clone(), spec.settings.clone());
         let decider = if leader {
@@ -94,8 +120,19 @@ impl Instance {
             waiting: HashMap::new(),
             next_request: 1,
             last_record,
+            tape,
             links: [None, None],
         }
+    }
+
+    /// Tells the decider, and records that it was told.
+    pub(super) fn tell(&mut self, now: Time, input: Observed) {
+        if let Observed::Leadership { record: Some(record), .. } = &input {
+            self.last_record = Some(record.clone());
+        }
+        let (leads, settings) = (self.decider.is_leader(), self.decider.settings());
+        self.tape.note(now, &input, leads, settings, self.last_record.as_ref());
+        self.decider.handle(now, input);
     }
 
     /// Takes over what a reload changed. Links, epoch, health and requests stay.
@@ -106,6 +143,7 @@ impl Instance {
                 new.link = old.link;
             }
         }
+        self.tape.end(now);
         self.decider.set_settings(now, spec.settings.clone());
         self.spec = spec;
     }
@@ -188,8 +226,13 @@ impl Instance {
             self.links[member.index()] = None;
             return Vec::new();
         }
-        if matches!(message, Up::Heartbeat(_)) {
+        if let Up::Heartbeat(beat) = &message {
+            let now = clock::now();
             self.counts.heartbeats[member] += 1;
+            self.counts.worst[member].lag.note(now, beat.status.lag_ms);
+            if let Some(left) = beat.status.lease_left_ms {
+                self.counts.worst[member].lease_left.note(now, left);
+            }
         }
         vec![Observed::Up { member, link: id, msg: message }]
     }

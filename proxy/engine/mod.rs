@@ -14,6 +14,7 @@ mod sentence;
 pub mod status;
 mod summary;
 mod watch;
+mod worst;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -24,12 +25,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock;
 use crate::events::{EventLog, Level};
 use crate::link::LinkEvent;
+use crate::observations::Recorder;
 use crate::store::{Kept, Store};
 
 pub use handle::{Accepted, Handle, Order, Refusal, Verb};
 pub use input::{DriverEvent, Input, Reload};
 pub use instance::{InstanceSpec, MemberSpec};
 pub use status::InstanceStatus;
+
+pub(crate) use sentence::cause as cause_sentence;
 
 /// Inputs that may wait. At 2,000 members and ten heartbeats a second this is a quarter of a second's worth.
 const QUEUE: usize = 5000;
@@ -68,6 +72,8 @@ pub struct Parts {
     pub routes: Box<dyn Routes>,
     /// The event log.
     pub events: EventLog,
+    /// Where observations are recorded.
+    pub recorder: Recorder,
 }
 
 /// The engine; [`Engine::run`] is its task.
@@ -83,6 +89,7 @@ pub struct Engine {
     store: Box<dyn Store>,
     routes: Box<dyn Routes>,
     events: EventLog,
+    recorder: Recorder,
     inputs: mpsc::Receiver<Input>,
     last_awake: Time,
     stalls: u64,
@@ -107,6 +114,7 @@ impl Engine {
             store: parts.store,
             routes: parts.routes,
             events: parts.events,
+            recorder: parts.recorder,
             inputs,
             last_awake: now,
             stalls: 0,
@@ -148,7 +156,9 @@ impl Engine {
         }
     }
 
-    fn stop(self, done: oneshot::Sender<()>) {
+    fn stop(mut self, done: oneshot::Sender<()>) {
+        let now = clock::now();
+        self.instances.values_mut().for_each(|instance| instance.tape.end(now));
         tracing::info!("engine: nothing more is decided");
         let _ = done.send(());
     }
@@ -189,7 +199,7 @@ impl Engine {
     fn observe(&mut self, index: u32, input: Observed) {
         let now = clock::now();
         if let Some(instance) = self.instances.get_mut(&index) {
-            instance.decider.handle(now, input);
+            instance.tell(now, input);
             self.settle(index);
         }
     }
@@ -204,12 +214,13 @@ impl Engine {
             .or_else(|| self.retired.remove(&spec.name))
             .or_else(|| self.store.known(&spec.name).map(|kept| kept.for_members(names)));
         self.by_name.insert(spec.name.clone(), number);
-        let made = instance::Instance::new(number, spec, record, self.leader, clock::now());
+        let made = instance::Instance::new(number, spec, record, self.leader, &self.recorder);
         self.instances.insert(number, made);
     }
 
     fn remove(&mut self, number: u32) {
-        let Some(instance) = self.instances.remove(&number) else { return };
+        let Some(mut instance) = self.instances.remove(&number) else { return };
+        instance.tape.end(clock::now());
         self.timers.set(number, None);
         self.by_name.retain(|_, n| *n != number);
         if let Some(record) = instance.last_record {
@@ -261,6 +272,11 @@ impl Engine {
                 let found = self.by_name.get(&instance).and_then(|number| self.instances.get(number));
                 let story = found.map(|instance| instance.explain(clock::now()));
                 let _ = reply.send(story);
+            }
+            Input::Checkpoint { instance, done } => {
+                let number = self.by_name.get(&instance).copied();
+                let found = number.and_then(|number| self.instances.get_mut(&number));
+                let _ = done.send(found.map(|instance| instance.tape.checkpoint(clock::now())).is_some());
             }
             Input::Reload { change, done } => {
                 self.reload(change);

@@ -105,7 +105,7 @@ pub(super) fn cause_word(cause: &Cause) -> &'static str {
     }
 }
 
-pub(super) fn cause(cause: &Cause) -> String {
+pub(crate) fn cause(cause: &Cause) -> String {
     match cause {
         Cause::Exited { exit } => exit_words(exit),
         Cause::StoppedItself => "its launcher says that its flows are stopped".to_owned(),

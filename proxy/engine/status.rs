@@ -64,6 +64,8 @@ pub struct InstanceStatus {
     pub blind: bool,
     /// Whether the spare has what the active has; `None` while not known.
     pub in_sync: Option<bool>,
+    /// How long a grant lets flows run, in milliseconds.
+    pub lease_ttl_ms: u64,
     /// The addresses listened on.
     pub listeners: Vec<ListenerStatus>,
     /// Both members.
@@ -116,8 +118,12 @@ pub struct MemberStatus {
     pub max_epoch: Option<u64>,
     /// Its event loop's lag in milliseconds.
     pub lag_ms: Option<u64>,
+    /// The worst lag of the last minute, in milliseconds.
+    pub lag_worst_ms: Option<u64>,
     /// What is left of its lease, as it said in its last heartbeat.
     pub lease_left_ms: Option<u64>,
+    /// The least that was left of its lease in the last minute, in milliseconds.
+    pub lease_margin_ms: Option<u64>,
     /// `up` or `down`; `None` for kinds without a link.
     pub link: Option<&'static str>,
     /// Milliseconds since it was last heard.

@@ -46,8 +46,9 @@ impl Engine {
             pause_left_ms: view.paused_left_ms,
             blind: view.blind,
             in_sync: view.active.and_then(|active| view.members[active.other().index()].in_sync),
+            lease_ttl_ms: u64::try_from(instance.decider.settings().lease.ttl.as_millis()).unwrap_or(u64::MAX),
             listeners: self.routes.listeners(instance.index),
-            members: Member::BOTH.iter().map(|m| member_status(instance, *m, &view)).collect(),
+            members: Member::BOTH.iter().map(|m| member_status(instance, *m, &view, now)).collect(),
             last_failover: view.last_failover.as_ref().map(|last| failover(last, now, &name_of)),
             failovers: instance.counts.failovers.clone(),
             switchovers: instance.counts.switchovers.clone(),
@@ -101,7 +102,7 @@ fn detail(view: &View, name_of: &impl Fn(Member) -> String) -> String {
     }
 }
 
-fn member_status(instance: &Instance, member: Member, view: &View) -> MemberStatus {
+fn member_status(instance: &Instance, member: Member, view: &View, now: Time) -> MemberStatus {
     let spec = &instance.spec.members[member.index()];
     let seen: &MemberView = &view.members[member.index()];
     let said = seen.status.as_ref();
@@ -118,7 +119,9 @@ fn member_status(instance: &Instance, member: Member, view: &View) -> MemberStat
         tenure: said.and_then(|s| s.tenure).map(|e| e.0),
         max_epoch: said.map(|s| s.max_epoch.0),
         lag_ms: said.map(|s| s.lag_ms),
+        lag_worst_ms: instance.counts.worst[member].lag.get(now).or(said.map(|s| s.lag_ms)),
         lease_left_ms: said.and_then(|s| s.lease_left_ms),
+        lease_margin_ms: instance.counts.worst[member].lease_left.get(now),
         link: spec.driver.is_none().then_some(if seen.linked { "up" } else { "down" }),
         heard_ms: seen.heard_ms_ago,
         health: if seen.healthy { "healthy" } else { "unhealthy" }.to_owned(),

@@ -29,6 +29,7 @@ use crate::config::{Config, Problems, Secrets};
 use crate::drill::Drills;
 use crate::engine::{self, Engine, Parts};
 use crate::events::{EventLog, Level};
+use crate::observations::Recorder;
 use crate::takeover::{Asked, Elder, Heir, Sockets};
 use crate::traffic::Traffic;
 use crate::{hooks, notify};
@@ -80,6 +81,8 @@ async fn serve(config: &Config, file: &Path, takeover: bool) -> Result<(), Failu
     let admin_listener = listen(&sockets, "admin", config.admin.listen)?;
     let link_listener = config.links.map(|address| listen(&sockets, "links", address)).transpose()?;
     let (events, writer) = EventLog::open(&config.store.dir).map_err(failed("the event log could not be opened"))?;
+    let (recorder, recording) =
+        Recorder::open(&config.store.dir).map_err(failed("the folder for observations could not be opened"))?;
     let cannot = "the data path could not be started";
     let traffic = Traffic::start(&config.proxy, handle.clone(), sockets.clone()).map_err(failed(cannot))?;
     if let Some(heir) = &heir {
@@ -101,7 +104,14 @@ async fn serve(config: &Config, file: &Path, takeover: bool) -> Result<(), Failu
     });
     let instances = instances.collect();
     let (store, routes) = (keeper.store(), Box::new(traffic.clone()));
-    let parts = Parts { name: config.name.clone(), instances, store, routes, events: events.clone() };
+    let parts = Parts {
+        name: config.name.clone(),
+        instances,
+        store,
+        routes,
+        events: events.clone(),
+        recorder: recorder.clone(),
+    };
     let deciding = tokio::spawn(Engine::new(parts, inputs).run());
     let mut links = link_listener.map(|l| Links::new(l, config, site.identities.clone(), handle.clone()));
     links.iter_mut().try_for_each(Links::open).map_err(failed("links: the listener could not be served"))?;
@@ -112,8 +122,14 @@ async fn serve(config: &Config, file: &Path, takeover: bool) -> Result<(), Failu
     let access = site.access.clone();
     let drills = Drills::new(handle.clone(), events.clone());
     let site = site.with_drills(drills.clone());
-    let admin =
-        Arc::new(Admin { engine: handle.clone(), events: events.clone(), drills, access, stopping: stopping.clone() });
+    let admin = Arc::new(Admin {
+        engine: handle.clone(),
+        events: events.clone(),
+        recorder,
+        drills,
+        access,
+        stopping: stopping.clone(),
+    });
     if let Some(heir) = heir {
         take_traffic(heir, &traffic).await?;
     }
@@ -140,6 +156,7 @@ async fn serve(config: &Config, file: &Path, takeover: bool) -> Result<(), Failu
         sight,
     };
     let result = running.until_stopped().await;
+    recording.finish();
     writer.finish();
     result
 }

@@ -1,11 +1,14 @@
-//! How one instance is to be decided for. Made by the configuration, valid by construction there.
+//! How one instance is to be decided for. Made by the configuration, valid by construction there. Serde, so that
+//! recorded observations can say under which settings they were made.
 
 use crate::ids::{Member, PerMember};
 use crate::lease::LeaseSettings;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Everything the decider of one instance is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// How each member can be fenced.
     pub fencing: PerMember<Fencing>,
@@ -41,7 +44,8 @@ impl Default for Settings {
 }
 
 /// How a member can be fenced: what its kind of launcher can promise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fencing {
     /// Holds a lease (`kind = "hotspare"`): stop confirmed, exit seen, or lease expired.
     Leased,
@@ -52,7 +56,8 @@ pub enum Fencing {
 }
 
 /// What to do about an active that can be fenced by a confirmed stop only, and can't be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnUnreachable {
     /// Wait, and say so loudly. The safe default.
     Wait,
@@ -61,7 +66,8 @@ pub enum OnUnreachable {
 }
 
 /// Health checks and what is made of them. A failing probe counts `fall` times before it means anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HealthSettings {
     /// How many checks each member has; a member is healthy when all of them pass.
     pub checks: usize,
@@ -80,7 +86,8 @@ impl Default for HealthSettings {
 }
 
 /// How long each step may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Deadlines {
     /// At the very first start, how long to wait for the second member (or the preferred one) to come.
     pub start_grace: Duration,
@@ -126,7 +133,8 @@ impl Default for Deadlines {
 }
 
 /// What keeps the pair from flapping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Damping {
     /// After the first unplanned failover of the last hour, the next one waits at least this long; it doubles with each.
     pub hold_down: Duration,

@@ -15,6 +15,15 @@ fn heartbeat(member: Member, seq: u64) -> Input {
     Input::Up { member, link: LinkId(1), msg: Up::Heartbeat(Heartbeat { seq, echo: None, status }) }
 }
 
+/// The same from a member whose flows run under epoch 1, and from one whose process is not there.
+fn with_flows(mut input: Input, flows: FlowState) -> Input {
+    if let Input::Up { msg: Up::Heartbeat(beat), .. } = &mut input {
+        beat.status.flows = flows;
+        beat.status.tenure = (flows == FlowState::Running).then_some(Epoch(1));
+    }
+    input
+}
+
 /// Both launchers connect; member A is silent from 20.0 s for `gap` milliseconds; at 60 s the process of A crashes.
 fn a_day(gap: u64) -> Vec<(Time, Input)> {
     let mut inputs = Vec::new();
@@ -37,7 +46,7 @@ fn a_day(gap: u64) -> Vec<(Time, Input)> {
 }
 
 fn causes(settings: Settings, inputs: &[(Time, Input)]) -> Vec<Cause> {
-    let events = replay(at(0), 1_800_000_000_000, settings, None, inputs.iter().cloned());
+    let events = replay(at(0), 1_800_000_000_000, &with_ttl(1_000), settings, None, inputs.iter().cloned());
     let cause = |kind| if let EventKind::FailoverBegan { why, .. } = kind { Some(why) } else { None };
     events.into_iter().filter_map(|event| cause(event.kind)).collect()
 }
@@ -69,6 +78,24 @@ fn a_longer_lease_would_have_ridden_out_the_silence() {
 #[test]
 fn playing_twice_gives_the_same_events() {
     let inputs = a_day(2_000);
-    let play = || replay(at(0), 1_800_000_000_000, with_ttl(1_000), None, inputs.iter().cloned());
+    let play = || replay(at(0), 1_800_000_000_000, &with_ttl(1_000), with_ttl(1_000), None, inputs.iter().cloned());
     assert_eq!(play(), play());
+}
+
+#[test]
+fn a_process_that_ended_with_its_lease_ended_by_decision_only() {
+    // As it really is: A runs, is cut off for 2 s, and has killed its own process when it is heard again.
+    let recorded = |at: Time, input: Input| {
+        let flows = match (&input, at.as_nanos() / 1_000_000) {
+            (Input::Up { member: Member::B, .. }, _) | (_, ..1_000 | 24_000..) => return (at, input),
+            (_, 1_000..22_000) => FlowState::Running,
+            (_, 22_000..23_000) => FlowState::Down,
+            _ => FlowState::Booting,
+        };
+        (at, with_flows(input, flows))
+    };
+    let inputs: Vec<_> = a_day(2_000).into_iter().map(|(at, input)| recorded(at, input)).collect();
+    assert_eq!(causes(with_ttl(1_000), &inputs), [Cause::LeaseExpired]);
+    let crash = Cause::Exited { exit: ExitCause::Crash { code: None, signal: Some(9) } };
+    assert_eq!(causes(with_ttl(3_000), &inputs), [crash]);
 }

@@ -345,6 +345,25 @@ impl Pair {
         std::thread::spawn(move || http::post(admin, &path, &body).token(TOKEN_ADMIN).within(PATIENCE).send());
     }
 
+    /// A hotspare command that knows the proxy and its token.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(hotspare());
+        command.args(arguments).stdin(std::process::Stdio::null()).env_remove("HOTSPARE_ADMIN_TOKEN_FILE");
+        command.env("HOTSPARE_ADMIN", format!("http://{}", self.admin())).env("HOTSPARE_ADMIN_TOKEN", TOKEN_ADMIN);
+        command
+    }
+
+    /// What a hotspare command that must succeed writes.
+    ///
+    /// # Panics
+    /// If it fails, with what it said.
+    pub fn says(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().expect("hotspare to start");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {}{said}", String::from_utf8_lossy(&output.stderr));
+        said
+    }
+
     /// What /status says of the instance.
     ///
     /// # Errors
