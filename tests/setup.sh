@@ -59,6 +59,7 @@ ip iproute2
 nft nftables
 promtool prometheus
 keepalived keepalived
+chromium chromium
 systemd-analyze systemd
 python3 python3
 /usr/share/doc/python3-venv python3-venv

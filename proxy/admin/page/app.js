@@ -18,6 +18,24 @@ const el = (tag, attributes = {}, ...children) => {
   return node;
 };
 
+// Makes `old` like `fresh` with as few changes as there can be: what has the focus keeps it, and a press that is under
+// way while the page is drawn again still counts.
+function patch(old, fresh) {
+  if (old.nodeName !== fresh.nodeName) return old.replaceWith(fresh);
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+    return;
+  }
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  fill(old, [...fresh.childNodes]);
+}
+
+function fill(box, fresh) {
+  while (box.childNodes.length > fresh.length) box.lastChild.remove();
+  fresh.forEach((child, n) => (n < box.childNodes.length ? patch(box.childNodes[n], child) : box.append(child)));
+}
+
 const headers = () => {
   const token = sessionStorage.getItem("token");
   return token ? { authorization: `Bearer ${token}` } : {};
@@ -87,20 +105,38 @@ function drawCard(i) {
   let item = cards.get(i.name);
   if (!item) {
     item = el("li", {}, el("a", { class: "card", href: `#${encodeURIComponent(i.name)}` }));
+    item.place = cards.size;
     cards.set(i.name, item);
-    by("cards").append(item);
   }
   const { level, word } = verdict(i);
-  const card = item.firstChild;
-  card.className = `card ${level}`;
+  put(item, ["bad", "note", "good"].indexOf(level));
+  item.firstChild.className = `card ${level}`;
   const active = i.active ? `${i.active} active, epoch ${i.epoch}` : "nobody active";
   const traffic = `${i.connections} connections${i.parked ? `, ${i.parked} waiting` : ""}`;
-  card.replaceChildren(
-    el("strong", {}, i.name, el("span", { class: "word" }, word)),
+  fill(item.firstChild, [
+    el("strong", {}, el("span", {}, i.name), el("span", { class: "word" }, word)),
     el("span", {}, `${active} · ${traffic}`),
     el("span", {}, i.detail),
-  );
+  ]);
   item.hidden = !matches(i);
+}
+
+// What is in trouble comes first; else the order is that of the configuration.
+function put(item, rank) {
+  if (item.rank === rank) return;
+  item.rank = rank;
+  const focused = item.contains(document.activeElement) ? document.activeElement : null;
+  item.remove();
+  const all = by("cards").children;
+  let [low, high] = [0, all.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const other = all[middle];
+    if (other.rank < rank || (other.rank === rank && other.place < item.place)) low = middle + 1;
+    else high = middle;
+  }
+  by("cards").insertBefore(item, all[low] ?? null);
+  focused?.focus();
 }
 
 const matches = (i) => {
@@ -111,7 +147,9 @@ const matches = (i) => {
 function tally() {
   const all = [...instances.values()];
   const count = (level) => all.filter((i) => verdict(i).level === level).length;
-  by("tally").textContent = `${count("good")} ready, ${count("note")} to look at, ${count("bad")} in trouble`;
+  const parts = [["good", "ready"], ["note", "to look at"], ["bad", "in trouble"]];
+  fill(by("tally"), parts.map(([level, words]) => [level, words, count(level)]).filter(([level, , n]) => n || level === "good")
+    .map(([level, words, n]) => el("span", { class: `word ${level}` }, `${n} ${words}`)));
   by("none").hidden = all.length === 0 || all.some(matches);
   document.title = count("bad") ? `(${count("bad")}) hotspare` : "hotspare";
 }
@@ -125,18 +163,30 @@ const duration = (ms) => {
 };
 
 const rows = (pairs) => el("dl", {}, ...pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")
-  .flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value instanceof Node ? value : String(value))]));
+  .map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value instanceof Node ? value : String(value)))));
 
-function drawMember(m) {
+// The time of day; with the day where it is not today.
+const moment = (ms) => {
+  const at = new Date(ms);
+  const time = at.toLocaleTimeString([], { hour12: false });
+  const today = at.toDateString() === new Date().toDateString();
+  return today ? time : `${at.toLocaleDateString([], { month: "short", day: "numeric" })} ${time}`;
+};
+
+function drawMember(m, ttl) {
   const ready = m.role === "active" ? "active" : m.ready ? "ready" : "not ready";
   const level = m.role === "active" || m.ready ? "" : "bad";
+  const plain = m.kind === "none";
   const lease = m.lease_left_ms === null ? null
-    : el("meter", { min: 0, max: 1000, low: 300, optimum: 1000, value: m.lease_left_ms, "aria-label": `${m.lease_left_ms} ms of lease left` });
+    : el("span", { class: "lease" },
+      el("meter", { min: 0, max: ttl, low: ttl * 0.3, optimum: ttl, value: m.lease_left_ms, "aria-label": "lease left" }),
+      ` ${m.lease_left_ms} of ${ttl} ms`);
   return el("article", { class: `member ${m.role}`, "aria-label": `member ${m.name}` },
     el("header", {}, el("h3", {}, m.name), el("span", { class: `word ${level}` }, ready)),
     rows([
-      ["flows", m.flows], ["why not", m.role === "active" ? null : m.why_not], ["epoch", m.tenure], ["lease", lease],
-      ["event loop", m.lag_ms === null ? null : `${m.lag_ms} ms behind`], ["link", m.link], ["health", m.health],
+      ["flows", plain ? null : m.flows], ["why not", m.role === "active" ? null : m.why_not], ["epoch", m.tenure],
+      ["lease", lease], ["event loop", plain || m.lag_ms === null ? null : `${m.lag_ms} ms behind`], ["link", m.link],
+      ["health", m.health],
       ["last heard", m.heard_ms === null ? "never" : `${m.heard_ms} ms ago`], ["address", m.address],
       ["launcher", m.kind], ["Node-RED", m.node_red], ["revision", m.revision?.slice(0, 12)],
     ]));
@@ -157,39 +207,39 @@ function drawDetail() {
   if (!chosen) return;
   const i = detail;
   if (!i || i.name !== chosen) {
-    return box.replaceChildren(el("p", {}, `${chosen}: looking…`));
+    return fill(box, [el("p", {}, `${chosen}: looking…`)]);
   }
   const { level, word } = verdict({ ...i, spare_ready: i.members.some((m) => m.role !== "active" && m.ready) });
-  const focused = document.activeElement?.dataset?.order;
   const offered = ["switchover", "restart", i.paused === null ? "pause" : "resume", i.frozen ? "unfreeze" : null].filter(Boolean);
-  const acts = role === "read" ? null : el("div", { class: "acts" }, ...offered.map((order) => {
-    const button = el("button", { type: "button", "data-order": order }, orders[order][0]);
-    button.addEventListener("click", () => act(order));
-    return button;
-  }));
+  const acts = role === "read" ? null : el("div", { class: "acts", role: "group", "aria-label": "orders" },
+    ...offered.map((order) => el("button", { type: "button", "data-order": order }, orders[order][0])));
   const last = i.last_failover;
-  box.replaceChildren(
+  fill(box, [
+    el("p", { class: "back" }, el("a", { href: "#" }, "← all instances")),
     el("div", { class: "bar" },
-      el("h2", { id: "detail-title" }, i.name), el("span", { class: `word ${level}` }, word),
-      el("p", {}, i.detail), el("a", { href: "#" }, "← all instances")),
-    acts ?? "",
-    el("div", { class: "members" }, ...i.members.map(drawMember)),
+      el("h2", { id: "detail-title" }, i.name), el("span", { class: `word ${level}` }, word), el("p", {}, i.detail)),
+    ...(i.paused === null ? [] : [el("p", { class: "paused" }, `Paused: ${i.paused} (${duration(i.pause_left_ms)} left)`)]),
+    ...(acts ? [acts] : []),
+    el("div", { class: "members" }, ...i.members.map((m) => drawMember(m, i.lease_ttl_ms))),
     el("h3", {}, "Service"),
-    rows([
+    el("div", { class: "service" }, rows([
       ["state", `${i.state.replace("_", " ")} for ${duration(i.since_ms)}`], ["epoch", i.epoch], ["traffic goes to", i.route],
       ["listens on", i.listeners.map((l) => l.address).join(", ")],
       ["connections", `${i.traffic.connections} open, ${i.traffic.connections_total} in all`],
       ["waiting", i.traffic.parked], ["spare in sync", i.in_sync === null ? "not known" : i.in_sync ? "yes" : "no"],
-      ["paused", i.paused === null ? null : `${i.paused} (${duration(i.pause_left_ms)} left)`],
       ["last change", last && `${last.from ?? "nobody"} → ${last.to}, ${duration(last.ago_ms)} ago, ${last.outage_ms} ms: ${last.cause}`],
-    ]),
+    ])),
     el("h3", {}, "What happened"),
     el("ul", { class: "events" }, ...events.slice(-60).reverse().map((e) => el("li", {},
-      el("time", { datetime: new Date(e.at_ms).toISOString() }, new Date(e.at_ms).toLocaleTimeString()),
+      el("time", { datetime: new Date(e.at_ms).toISOString() }, moment(e.at_ms)),
       el("span", { class: e.level }, e.text)))),
-  );
-  if (focused) box.querySelector(`[data-order="${focused}"]`)?.focus();
+  ]);
 }
+
+by("detail").addEventListener("click", (event) => {
+  const order = event.target.closest("[data-order]")?.dataset.order;
+  if (order) act(order);
+});
 
 async function act(order) {
   const name = chosen;
@@ -211,6 +261,12 @@ async function act(order) {
   });
   const result = await answer.json().catch(() => ({ error: `status ${answer.status}` }));
   say(answer.ok ? `${title}: ${result.message}` : `${title}: not done. ${result.error}`);
+}
+
+function connection(text) {
+  const status = by("connection");
+  if (status.textContent !== text) status.textContent = text;
+  document.body.classList.toggle("stale", text !== "live");
 }
 
 let saying;
@@ -252,8 +308,10 @@ follow(() => "/v1/live", (change) => {
   }
   for (const i of change.changed ?? []) { instances.set(i.name, i); drawCard(i); }
   tally();
-}, { up: () => { by("connection").textContent = "live"; }, down: () => { by("connection").textContent = "connection lost, trying again…"; } });
+}, { up: () => connection("live"), down: () => connection("connection lost, trying again…") });
 
+// No submit button, so that Enter after the reason is a yes.
+by("confirm-no").addEventListener("click", () => by("confirm").close("no"));
 by("filter").addEventListener("input", () => {
   for (const i of instances.values()) cards.get(i.name).hidden = !matches(i);
   tally();

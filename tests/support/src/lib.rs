@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod broker;
+pub mod browser;
 pub mod client;
 pub mod environment;
 pub mod fault;

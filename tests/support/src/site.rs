@@ -83,17 +83,31 @@ impl Site {
         let file = folder.path().join("hotspare.toml");
         std::fs::write(&file, config).expect("a file to write");
         std::fs::create_dir(folder.path().join("store")).expect("a folder to make");
-        let mut command = Command::new(environment::hotspare());
-        command.arg("run").arg("--config").arg(&file);
-        let proxy = Process::start("the proxy", command);
+        let proxy = run(&file);
         let site = Site { block, serve, servers, folder, proxy };
+        site.wait_until_ready();
+        site
+    }
+
+    /// Kills the proxy, and starts it again.
+    pub fn restart_proxy(&mut self) {
+        self.proxy.kill();
+        self.proxy = run(&self.folder.path().join("hotspare.toml"));
+        self.wait_until_ready();
+    }
+
+    /// The proxy's process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.proxy
+    }
+
+    fn wait_until_ready(&self) {
         wait_until(SOON, "an active and a ready spare", || {
-            let seen = site.json(&["status", "line-1", "--json"])?;
+            let seen = self.json(&["status", "line-1", "--json"])?;
             let members = seen["members"].as_array().map_or(&[][..], Vec::as_slice);
             let ready = members.iter().all(|member| member["ready"] == true || member["role"] == "active");
             if seen["state"] == "active" && ready { Ok(()) } else { Err(seen.to_string()) }
         });
-        site
     }
 
     /// An address of the proxy. In `more`, PROXY stands for its IP address.
@@ -225,6 +239,12 @@ impl Drop for Server {
 
 fn place(name: &str) -> usize {
     NAMES.iter().position(|known| *known == name).expect("a server called a or b")
+}
+
+fn run(config: &Path) -> Process {
+    let mut command = Command::new(environment::hotspare());
+    command.arg("run").arg("--config").arg(config);
+    Process::start("the proxy", command)
 }
 
 fn secret(path: &Path, token: &str) {
