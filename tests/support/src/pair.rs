@@ -346,7 +346,7 @@ impl Pair {
     }
 
     /// A hotspare command that knows the proxy and its token.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub fn cli(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(hotspare());
         command.args(arguments).stdin(std::process::Stdio::null()).env_remove("HOTSPARE_ADMIN_TOKEN_FILE");
         command.env("HOTSPARE_ADMIN", format!("http://{}", self.admin())).env("HOTSPARE_ADMIN_TOKEN", TOKEN_ADMIN);
@@ -358,7 +358,7 @@ impl Pair {
     /// # Panics
     /// If it fails, with what it said.
     pub fn says(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().expect("hotspare to start");
+        let output = self.cli(arguments).output().expect("hotspare to start");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{arguments:?}: {}{said}", String::from_utf8_lossy(&output.stderr));
         said
