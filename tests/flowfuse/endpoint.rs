@@ -6,15 +6,23 @@
 //! kubelet's `health-check`, `ready` and `startup`.
 
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
+use hotspare_test_support::address::LoopbackBlock;
+use hotspare_test_support::environment::{NodeRed, hotspare};
+use hotspare_test_support::flows::Flows;
 use hotspare_test_support::http::{self, Response};
+use hotspare_test_support::node_red;
+use hotspare_test_support::process::Process;
 use hotspare_test_support::wait::{holds_for, wait_until};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::{self, WebSocket};
 
-use crate::launched::PATIENCE;
+use crate::launched::{Launched, PATIENCE};
 use crate::pair::Pair;
+use crate::platform_stand_in::PlatformStandIn;
 
 fn get(to: SocketAddr, path: &str) -> Response {
     http::get(to, path).within(Duration::from_secs(5)).send().unwrap_or_else(|e| panic!("GET {to}{path}: {e}"))
@@ -126,6 +134,79 @@ fn every_question_is_answered_in_the_shape_of_a_real_launcher() {
     let told = pair.status()["members"][0]["cannot_promise"].clone();
     assert!(told.as_str().is_some_and(|text| text.contains("its spare is cold")), "{told}");
     pair.assert_never_two();
+}
+
+/// Whether `ours` has all that `real` has, of the same types. It may have more.
+fn assert_has_all_of(ours: &Value, real: &Value, what: &str) {
+    match (ours, real) {
+        (Value::Object(ours), Value::Object(real)) => {
+            for (key, real) in real {
+                let ours = ours.get(key).unwrap_or_else(|| panic!("{what}: no {key} in {ours:?}"));
+                assert_has_all_of(ours, real, what);
+            }
+        }
+        _ => assert_eq!(ours, real, "{what}"),
+    }
+}
+
+#[test]
+fn our_own_launcher_answers_as_the_real_one() {
+    let platform = PlatformStandIn::start();
+    let launched = Launched::start(&platform, "a", &Flows::new(), "running");
+    let block = LoopbackBlock::take();
+    let dir = TempDir::new().unwrap();
+    node_red::write_user_dir(dir.path(), block.socket(1, 1880), &Flows::new());
+    let (real, ours) = (launched.launcher, block.socket(1, 2880));
+    let mut command_line = Command::new(hotspare());
+    command_line.args(["launcher", "--name", "a", "--admin", &ours.to_string(), "--"]);
+    command_line.args(node_red::command(NodeRed::V4, dir.path()));
+    let _ours = Process::start("our launcher", command_line);
+    let state = |to| http::get(to, "/flowforge/info").send().map(|answer| answer.json()["state"].clone());
+    let wait_for = |word: &str| {
+        for to in [real, ours] {
+            wait_until(PATIENCE, &format!("'{word}'"), || match state(to) {
+                Ok(seen) if seen == word => Ok(()),
+                other => Err(format!("{other:?}")),
+            });
+        }
+    };
+    wait_for("running");
+
+    let info = |to| get(to, "/flowforge/info").json();
+    assert_has_all_of(&shape(&info(ours)), &shape(&info(real)), "info");
+    for path in ["/flowforge/health-check", "/flowforge/ready"] {
+        let (expected, answer) = (get(real, path), get(ours, path));
+        assert_eq!((answer.status, answer.body.as_str()), (expected.status, expected.body.as_str()), "{path}");
+    }
+    let startup = get(ours, "/flowforge/startup");
+    assert!(startup.head.contains("application/openmetrics-text"), "{}", startup.head);
+    for metric in ["nr_created_timestamp ", "nr_startup_duration_ms "] {
+        assert!(startup.body.contains(metric) && get(real, "/flowforge/startup").body.contains(metric), "{metric}");
+    }
+    let listed = |logs: Value| shape(&without(json!({ "logs": logs }), "logs", &["type", "name", "id"]));
+    let logs = |to| listed(get(to, "/flowforge/logs").json());
+    assert_has_all_of(&logs(ours), &logs(real), "logs");
+    let entries = |to| shape(&get(to, "/flowforge/logs/entries?limit=5").json()["meta"]);
+    assert_has_all_of(&entries(ours), &entries(real), "logs/entries");
+    let keys =
+        |to| shape(&without(get(to, "/flowforge/resources").json(), "resources", &[])).as_object().unwrap().len();
+    assert_eq!(keys(ours), keys(real), "resources");
+
+    for body in [json!({"cmd": "suspend"}), json!({"cmd": "start"})] {
+        let (expected, answer) = (command(real, &body), command(ours, &body));
+        assert_eq!((answer.status, answer.json()), (expected.status, expected.json()), "{body}");
+    }
+    for (cmd, word, health) in [("stop", "stopped", 500), ("start", "running", 200), ("restart", "running", 200)] {
+        let (expected, answer) = (command(real, &json!({"cmd": cmd})), command(ours, &json!({"cmd": cmd})));
+        assert_eq!((answer.status, answer.json()), (expected.status, expected.json()), "{cmd}");
+        wait_for(word);
+        for to in [real, ours] {
+            wait_until(PATIENCE, &format!("health after {cmd}"), || match get(to, "/flowforge/health-check").status {
+                seen if seen == health => Ok(()),
+                other => Err(other),
+            });
+        }
+    }
 }
 
 #[test]
