@@ -101,7 +101,7 @@ pub(crate) fn run(to: SocketAddr, length: Duration) -> io::Result<()> {
             }
         }
     }
-    print!("{}END\n", run.story);
+    println!("{}END", run.story);
     Ok(())
 }
 
