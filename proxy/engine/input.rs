@@ -144,6 +144,7 @@ pub enum Reload {
 
 /// What a driver tells.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 pub enum DriverEvent {
     /// The member answers: as if a launcher had connected.
     Up,
