@@ -104,12 +104,6 @@ fn every_command_in_the_docs_is_run_here_or_elsewhere() {
         .collect();
     let unknown: Vec<_> = all.iter().filter(|(_, c)| !c.starts_with("hotspare ") && !elsewhere(c)).collect();
     assert!(unknown.is_empty(), "commands that nobody runs: {unknown:#?}");
-    for (begin, why) in ELSEWHERE {
-        assert!(
-            all.iter().any(|(_, c)| c.starts_with(begin)),
-            "no page has a command that begins with {begin:?} ({why})"
-        );
-    }
     assert!(all.iter().filter(|(_, c)| c.starts_with("hotspare ")).count() > 30, "the pages are hardly read: {all:#?}");
 }
 
@@ -145,6 +139,8 @@ fn the_commands_of_the_docs_work_on_a_running_pair() {
         .filter_map(|c| c.strip_prefix("hotspare "))
         .filter(|c| !elsewhere(&format!("hotspare {c}")))
         .collect();
+    // A command's name alone is a name, unless it needs nothing more.
+    own.retain(|command| command.contains(' ') || ["status", "events"].contains(command));
     // What looks comes first; what takes a member away comes last.
     let orders = ["pause", "resume", "unfreeze", "switchover", "drill", "restart", "failover", "fence", "release"];
     let place =

@@ -99,7 +99,7 @@ fn a_receiver_that_hangs_delays_nothing_and_a_refusal_is_tried_again() {
     assert_eq!(site.active(), before, "two switchovers");
 
     // The first try was refused: the same event comes again, signed as before, and then the other one.
-    let mut next = || told.recv_timeout(Duration::from_secs(60)).expect("a POST");
+    let next = || told.recv_timeout(Duration::from_secs(60)).expect("a POST");
     let (refused, again, second) = (next(), next(), next());
     assert_eq!(refused, again);
     for (signature, body) in [&again, &second] {
