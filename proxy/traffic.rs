@@ -72,7 +72,7 @@ impl Traffic {
                 let (instance, epoch) = (signal.instance.0, signal.epoch);
                 sink_engine.report(Input::Trouble { instance, member, epoch, trouble });
             }
-            None if signal.kind == SignalKind::Clear => drop(clear.send(signal)),
+            None if matches!(signal.kind, SignalKind::Quiet | SignalKind::Clear) => drop(clear.send(signal)),
             None => {}
         };
         let path = DataPath::start(data, Arc::new(sink))?;
@@ -108,7 +108,7 @@ impl Traffic {
                 }
             }
         }
-        let route = Route::Park { reason: hotspare_decide::ParkReason::Recovering };
+        let route = Route::Park { reason: ParkReason::Recovering };
         let addresses = known_addresses(spec);
         let served = Served { spec: spec.clone(), listeners, addresses, route, draining: None, active };
         self.instances.write().expect("no holder panics").insert(number, Arc::new(Mutex::new(served)));
@@ -376,8 +376,14 @@ impl Routes for Arc<Traffic> {
         self.tell_elder(&served, drain);
         let drain = match drain {
             None => Drain::Keep,
+            Some(Duration::ZERO) if matches!(route, Route::Park { reason: ParkReason::Switchover }) => {
+                Drain::Spread(SPREAD)
+            }
             Some(Duration::ZERO) => Drain::Now,
-            Some(grace) => Drain::After { grace, spread: SPREAD.min(grace / 4) },
+            Some(drain) => {
+                let spread = SPREAD.min(drain / 4);
+                Drain::After { grace: drain - spread, spread }
+            }
         };
         let version = self.apply(instance, &mut served, drain);
         if let (Route::To { epoch, .. }, true) = (before, drain != Drain::Keep) {
@@ -411,7 +417,7 @@ fn trouble(kind: SignalKind) -> Option<ConnectTrouble> {
         SignalKind::Refused => Some(ConnectTrouble::Refused),
         SignalKind::Timeout => Some(ConnectTrouble::Timeout),
         SignalKind::ResetBeforeFirstByte => Some(ConnectTrouble::Reset),
-        SignalKind::Recovered | SignalKind::Clear => None,
+        SignalKind::Recovered | SignalKind::Quiet | SignalKind::Clear => None,
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) fn check(report: &mut Report, file: &File) {
         health(&mut rules, instance);
         damping(&mut rules, instance);
         limits(&mut rules, instance);
+        parking(&mut rules, instance);
     }
     store(&mut Rules { report, at: "store" }, file);
     limits_of_all(report, file);
@@ -103,6 +104,19 @@ fn damping(rules: &mut Rules<'_>, instance: &Instance) {
     let failover = &instance.failover;
     let least = Least { value: failover.hold_down, words: "failover.hold_down", keys: &["failover.hold_down"] };
     rules.at_least("failover.hold_down_max", failover.hold_down_max, &least, "it is what that wait doubles up to");
+}
+
+/// How long stopping and starting flows may take, besides the drain, before clients that wait are sent away.
+const SWITCH: Duration = Duration::from_secs(1);
+
+fn parking(rules: &mut Rules<'_>, instance: &Instance) {
+    let timeouts = &instance.timeouts;
+    if timeouts.park.is_zero() {
+        return;
+    }
+    let value = timeouts.drain + SWITCH;
+    let least = Least { value, words: "timeouts.drain and 1s", keys: &["timeouts.drain"] };
+    rules.at_least("timeouts.park", timeouts.park, &least, "new clients wait for as long as a planned switch drains");
 }
 
 fn limits(rules: &mut Rules<'_>, instance: &Instance) {

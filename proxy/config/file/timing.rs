@@ -95,8 +95,8 @@ section! {
         head: Duration = "10s", in "100ms" .. "5m";
         /// A client that waits for an active. Behind an ingress keep it below the ingress's own connect timeout.
         park: Duration = "5s", in "0s" .. "5m";
-        /// Connections to the old active at a planned switch, before they are cut. "0s" cuts at once.
-        drain: Duration = "5s", in "0s" .. "1h";
+        /// At a planned switch: for what is under way with the old active to finish, while new clients wait; then it is cut. Connections on which nothing is under way are not waited for. "0s" cuts at once.
+        drain: Duration = "2s", in "0s" .. "1h";
         /// Node-RED coming up, its flows still stopped. Raise it for many nodes or a slow disk.
         boot: Duration = "1m", in "1s" .. "1h";
         /// Flows starting on a member.

@@ -187,7 +187,10 @@ pub enum Drain {
     Keep,
     /// They are reset at once. Those that have not moved a byte are parked instead.
     Now,
-    /// They may go on for `grace`; what is left is reset evenly over `spread`, so that clients
+    /// Like `Now` for those on which something is under way. The others pass no byte any more and are reset one by one
+    /// within this time, or as soon as either side says something, so that their clients don't all come back at once.
+    Spread(Duration),
+    /// They may go on for `grace` ([`crate::SignalKind::Quiet`] says when nothing is under way on any); what is left is reset evenly over `spread`, so that clients
     /// don't all come back in one moment.
     After {
         /// Time in which nothing is ended.

@@ -153,6 +153,10 @@ pub(crate) struct Conn {
     pub(crate) client_watched: bool,
     /// It stands in the instance's parked list.
     pub(crate) in_park: bool,
+    /// The last bytes that moved came from the member.
+    pub(crate) member_spoke_last: bool,
+    /// Its epoch was revoked: not a byte more goes through, and it is ended in a moment.
+    pub(crate) muted: bool,
     /// Which side ended first.
     pub(crate) first_end: Option<End>,
     /// The epoch and route version that its connection to the member was opened under.
@@ -188,6 +192,8 @@ impl Conn {
             queued: false,
             client_watched: false,
             in_park: false,
+            member_spoke_last: false,
+            muted: false,
             first_end: None,
             epoch: 0,
             version: 0,
@@ -197,6 +203,17 @@ impl Conn {
             parked_at: 0,
             last_move: 0,
         }
+    }
+
+    /// Whether it may be ended without cutting anything off, as far as bytes tell: between two requests of HTTP; on a
+    /// connection that has left HTTP (`was_http`), whenever nothing is on its way; on any other when besides that the
+    /// member had the last word and nothing has moved for `quiet_ms`.
+    pub(crate) fn is_quiet(&self, was_http: bool, now: u64, quiet_ms: u64) -> bool {
+        if let Some(http) = &self.http {
+            return !http.has_request();
+        }
+        let nothing_held = self.up.is_empty() && self.down.is_empty() && !self.client.readable;
+        nothing_held && (was_http || self.member_spoke_last && now >= self.last_move + quiet_ms)
     }
 
     /// Whether another member can still be tried: nothing has reached this one, nothing has come from it. What was

@@ -190,6 +190,8 @@ pub(crate) struct Cells {
     pub(crate) errors: Cell,
     /// The newest route version under which this thread holds nothing that the route does not cover.
     pub(crate) clear_version: AtomicU64,
+    /// Nothing that the drain of this version ends is under way in this thread.
+    pub(crate) quiet_version: AtomicU64,
 }
 
 impl Cells {

@@ -1,7 +1,9 @@
 //! A new route: what it cuts off ends at once, what it drains ends by and by, who waits is let go. An instance
-//! is *clear* of the old when no connection outside the new route is left; the last thread to get there says so.
+//! is *clear* of the old when no connection outside the new route is left, and *quiet* when nothing is under way on any
+//! that is; the last thread to get there says so.
 
-use crate::config::Route;
+use crate::config::{Protocol, Route};
+use crate::connect::millis;
 use crate::counters::CloseReason;
 use crate::shared::{Draining, Floor};
 use crate::signal::SignalKind;
@@ -9,8 +11,11 @@ use crate::slab::Index;
 use crate::worker::{Task, Worker};
 use std::sync::atomic::Ordering;
 
-/// Time between two steps of a drain that is being spread, in ms.
+/// Time between two looks at what is being drained, in ms.
 const DRAIN_STEP_MS: u64 = 10;
+/// How long nothing must have moved on a connection of which nothing is known but its bytes, in ms, before nothing counts
+/// as under way on it. Longer than the gaps within an answer, much shorter than people notice.
+const QUIET_MS: u64 = 100;
 
 impl Worker {
     pub(crate) fn route_changed(&mut self, place: u32) {
@@ -24,18 +29,21 @@ impl Worker {
             local.drain_total = None;
         }
         local.applied = routed.version;
+        let mut quiet = Vec::new();
         for index in self.live(place) {
             let Some(conn) = self.conns.get(index) else { continue };
             self.serving = Some(index);
             // One that has moved no byte need not wait for the end of a drain: it has nothing to lose.
             let free_to_go = conn.is_untouched() && !routed.covers(conn.epoch);
-            if free_to_go || routed.cut.covers(conn.epoch, conn.version) {
+            let cut = routed.cut.covers(conn.epoch, conn.version) && !conn.muted;
+            if cut && !free_to_go && !routed.spread.is_zero() && self.is_quiet(index) {
+                quiet.push(index);
+            } else if free_to_go || cut {
                 self.revoke(index);
             }
         }
-        if let Some(Draining { from, .. }) = routed.drain {
-            self.schedule(self.elapsed(from), place, Task::Drain);
-        }
+        self.mute(&quiet, millis(routed.spread));
+        self.drain_step(place);
         if routed.route == Route::Closed {
             self.close_parked(place, CloseReason::RouteClosed);
             self.close_idle(place, CloseReason::RouteClosed);
@@ -57,15 +65,49 @@ impl Worker {
         }
     }
 
-    /// Ends as many of the connections being drained as should be gone by now.
+    /// Lets no byte through these any more, and ends them one by one within `spread` ms.
+    fn mute(&mut self, quiet: &[Index], spread: u64) {
+        for (place, &index) in (1..).zip(quiet) {
+            let Some(conn) = self.conns.get_mut(index) else { continue };
+            conn.muted = true;
+            self.wheel.set(index, self.now + spread * place / quiet.len() as u64);
+        }
+    }
+
+    /// A muted connection has an event: whoever speaks, or ends, learns that it is over.
+    pub(crate) fn serve_muted(&mut self, index: Index) {
+        let Some(conn) = self.conns.get(index) else { return };
+        if [&conn.client, &conn.member].iter().any(|side| side.readable || side.hung_up || side.failed) {
+            self.end(index, CloseReason::EpochRevoked, true);
+        }
+    }
+
+    /// Whether nothing is under way on a live connection.
+    fn is_quiet(&self, index: Index) -> bool {
+        let Some(conn) = self.conns.get(index) else { return true };
+        let listener = self.listeners.get(conn.listener as usize).and_then(Option::as_ref);
+        let follows_http = listener.is_some_and(|listening| listening.spec.protocol == Protocol::Http);
+        conn.is_quiet(follows_http, self.now, QUIET_MS)
+    }
+
+    /// Says so if nothing is under way any more on what is being drained, and ends as many as should be gone by now.
     pub(crate) fn drain_step(&mut self, place: u32) {
         let Some(Some(local)) = self.locals.get_mut(place as usize) else { return };
-        let Some(Draining { below, from, until }) = local.route.load().drain else { return };
+        let version = local.applied;
+        let routed = local.route.load();
+        // A newer route is on its way to this thread; it brings another step.
+        let Some(Draining { below, from, until }) = routed.drain.filter(|_| routed.version == version) else { return };
         let (from, until) = (self.elapsed(from), self.elapsed(until));
+        let left = self.below(place, below);
+        if left.iter().all(|&index| self.is_quiet(index)) {
+            self.note_quiet(place, version);
+        }
         if self.now < from {
+            if !left.is_empty() {
+                self.schedule((self.now + DRAIN_STEP_MS).min(from), place, Task::Drain);
+            }
             return;
         }
-        let left = self.below(place, below);
         let total = *self.local(place).drain_total.get_or_insert(left.len());
         let may_stay =
             if self.now >= until { 0 } else { (total as u64 * (until - self.now) / (until - from)) as usize };
@@ -102,6 +144,15 @@ impl Worker {
     pub(crate) fn end_live(&mut self, place: u32, reason: CloseReason) {
         for index in self.live(place) {
             self.end(index, reason, true);
+        }
+    }
+
+    fn note_quiet(&mut self, place: u32, version: u64) {
+        let thread = self.thread;
+        let local = self.local(place);
+        local.cells(thread).quiet_version.fetch_max(version, Ordering::SeqCst);
+        if local.shared.claim_quiet(version) {
+            self.signal(place, SignalKind::Quiet, 0, 0);
         }
     }
 

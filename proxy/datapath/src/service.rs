@@ -57,6 +57,7 @@ impl Worker {
         match conn.phase {
             Phase::Parked => self.turn_away(index, CloseReason::ParkTimeout),
             Phase::Idle => self.idle_deadline(index),
+            Phase::Relaying if conn.muted => self.end(index, CloseReason::EpochRevoked, true),
             Phase::Relaying if conn.http.as_ref().is_some_and(|http| http.is_late(now)) => {
                 self.refuse(index, 408, CloseReason::HeadTimeout);
             }
@@ -91,6 +92,9 @@ impl Worker {
         if conn.http.is_some() {
             return self.serve_http(index);
         }
+        if conn.muted {
+            return self.serve_muted(index);
+        }
         let place = conn.instance;
         let Some(local) = self.locals[place as usize].as_mut() else { return };
         if conn.is_untouched() && !local.route.load().covers(conn.epoch) {
@@ -110,6 +114,7 @@ impl Worker {
         let cells = &local.shared.cells[thread];
         if up + down > 0 {
             conn.last_move = now;
+            conn.member_spoke_last = down > 0;
             cells.bytes_up.add(up);
             cells.bytes_down.add(down);
         }

@@ -7,7 +7,7 @@ use crate::source::{Rate, Sources};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A route with what it cuts off. The cuts only ever rise, so a thread that skips a version misses none.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Routed {
     pub(crate) route: Route,
     /// Connections to a member that are ended at once.
     pub(crate) cut: Floor,
+    /// Over how long those of the cut that are quiet are ended.
+    pub(crate) spread: Duration,
     /// Connections to a member that are ended by and by.
     pub(crate) drain: Option<Draining>,
 }
@@ -51,7 +53,7 @@ pub(crate) struct Draining {
 
 impl Routed {
     pub(crate) fn first() -> Self {
-        Self { version: 0, route: Route::Park, cut: Floor::default(), drain: None }
+        Self { version: 0, route: Route::Park, cut: Floor::default(), spread: Duration::ZERO, drain: None }
     }
 
     /// The next version.
@@ -61,12 +63,16 @@ impl Routed {
             Route::To { epoch, .. } => Floor { epoch: *epoch, version: 0 },
             Route::Park | Route::Closed => Floor { epoch: 0, version },
         };
-        let mut next = Self { version, route, cut: self.cut, drain: self.drain };
+        let mut next = Self { version, route, cut: self.cut, spread: Duration::ZERO, drain: self.drain };
         match drain {
             Drain::Keep => {}
             Drain::Now => {
                 next.cut.raise(below);
                 next.drain = None;
+            }
+            Drain::Spread(spread) => {
+                next.cut.raise(below);
+                (next.spread, next.drain) = (spread, None);
             }
             Drain::After { grace, spread } => {
                 let mut all = next.drain.map_or_else(Floor::default, |earlier| earlier.below);
@@ -100,6 +106,8 @@ pub(crate) struct Instance {
     pub(crate) notified: Vec<AtomicBool>,
     /// The newest version whose `Clear` was signalled.
     cleared: AtomicU64,
+    /// The newest version whose `Quiet` was signalled.
+    quieted: AtomicU64,
 }
 
 impl Instance {
@@ -116,6 +124,7 @@ impl Instance {
             cells: (0..threads).map(|_| Cells::default()).collect(),
             notified: (0..threads).map(|_| AtomicBool::new(false)).collect(),
             cleared: AtomicU64::new(0),
+            quieted: AtomicU64::new(0),
         }
     }
 
@@ -139,6 +148,12 @@ impl Instance {
         self.is_clear(version) && self.cleared.fetch_max(version, Ordering::SeqCst) < version
     }
 
+    /// The same for a thread on which nothing that is being drained is under way any more.
+    pub(crate) fn claim_quiet(&self, version: u64) -> bool {
+        let is_quiet = self.cells.iter().all(|cells| cells.quiet_version.load(Ordering::SeqCst) >= version);
+        is_quiet && self.quieted.fetch_max(version, Ordering::SeqCst) < version
+    }
+
     pub(crate) fn counters(&self) -> Counters {
         let mut sum = Counters::default();
         self.cells.iter().for_each(|cells| cells.add_to(&mut sum));
@@ -149,7 +164,6 @@ impl Instance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn to(epoch: u64) -> Route {
         Route::To { epoch, member: 0, addrs: Vec::new() }

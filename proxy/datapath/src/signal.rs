@@ -13,6 +13,9 @@ pub enum SignalKind {
     ResetBeforeFirstByte,
     /// A connect succeeded after one of the above.
     Recovered,
+    /// Of what the route of `version` no longer covers and drains, nothing is left on which anything is under way. Told
+    /// once a version.
+    Quiet,
     /// Nothing is left of what the route of `version` no longer covers.
     Clear,
 }
@@ -24,9 +27,9 @@ pub struct Signal {
     pub instance: InstanceId,
     /// What was seen.
     pub kind: SignalKind,
-    /// The member concerned (0 or 1); 0 for [`SignalKind::Clear`].
+    /// The member concerned (0 or 1); 0 for [`SignalKind::Quiet`] and [`SignalKind::Clear`].
     pub member: u8,
-    /// The epoch of the connection; 0 for [`SignalKind::Clear`].
+    /// The epoch of the connection; 0 for [`SignalKind::Quiet`] and [`SignalKind::Clear`].
     pub epoch: u64,
     /// The route version that was in force.
     pub version: u64,
@@ -36,7 +39,7 @@ pub struct Signal {
 
 /// Takes signals. Called on the data path's own threads: it must return at once (hand over, never wait).
 pub trait SignalSink: Send + Sync {
-    /// One observation. At most one per kind, instance, thread and `signal_every`, but every `Clear`.
+    /// One observation. At most one per kind, instance, thread and `signal_every`, but every `Quiet` and every `Clear`.
     fn signal(&self, signal: Signal);
 }
 
@@ -61,7 +64,7 @@ impl Throttle {
             SignalKind::Timeout => 1,
             SignalKind::ResetBeforeFirstByte => 2,
             SignalKind::Recovered => 3,
-            SignalKind::Clear => return Some(0),
+            SignalKind::Quiet | SignalKind::Clear => return Some(0),
         };
         let (not_before, held) = &mut self.kinds[place];
         if now_ms < *not_before {

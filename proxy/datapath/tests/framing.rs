@@ -97,6 +97,9 @@ fn responses_are_framed_by_their_request() {
     assert!(!head("HTTP/1.1 101 Switching\r\n\r\n", Method::Other).unwrap().is_interim());
     let open = head("HTTP/1.1 200 OK\r\n\r\n", Method::Other).unwrap();
     assert!(open.body.ends_with_connection() && !open.keep_alive);
+    let kept = |field: &str| head(&format!("HTTP/1.1 204 x\r\n{field}\r\n\r\n"), Method::Other).unwrap().keep_for;
+    assert_eq!(kept("Keep-Alive: max=7, timeout=5"), Some(5));
+    assert_eq!((kept("Keep-Alive: timeout=-5"), kept("Keep-Alive: x"), kept("a: b")), (None, None, None));
     let chunked = head("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Method::Other).unwrap();
     assert_eq!((chunked.body, chunked.keep_alive), (Body::chunked(), true));
     for (text, bad) in [

@@ -660,3 +660,44 @@ fn keep_alive_clients_feel_nothing_of_twenty_switchovers_under_load() {
     let counters = rig.counters();
     assert_eq!((counters.accepted, counters.errors, counters.resent), (8, 0, 0), "{counters:#?}");
 }
+
+#[test]
+fn a_drain_does_not_wait_for_connections_that_have_left_http() {
+    let rig = rig();
+    let a = member(|_, stream| {
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n").unwrap();
+        let mut buffer = [0; 1000];
+        while let Ok(1..) = stream.read(&mut buffer) {}
+        false
+    });
+    rig.to(1, 0, a.addr, Drain::Now);
+    let mut client = Client::new(&rig);
+    client.send("GET /comms HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(read_message(&mut client.reader, true).unwrap().unwrap().status(), 101);
+    client.send("a frame that nobody answers");
+    let version = rig.set(Route::Park, AFTER);
+    let quiet = || rig.signals.lock().unwrap().iter().any(|s| s.kind == SignalKind::Quiet && s.version == version);
+    until("quiet", quiet, || format!("{:?}", rig.signals.lock().unwrap()));
+    assert!(!rig.data.is_clear(common::INSTANCE, version).unwrap(), "it is there still");
+}
+
+#[test]
+fn a_member_that_is_about_to_end_its_connection_gets_the_next_request_on_another() {
+    let opened = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&opened);
+    let a = Server::new(move |mut stream| {
+        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while let Ok(Some(_)) = read_message(&mut reader, false) {
+            let answer = format!("HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 1\r\n\r\n{number}");
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let rig = rig();
+    rig.to(1, 0, a.addr, Drain::Now);
+    let mut client = Client::new(&rig);
+    assert_eq!((client.get(), client.post("").text()), ("1".to_owned(), "1".to_owned()));
+    // Half of the time that the member has promised.
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(client.post("").text(), "2");
+}

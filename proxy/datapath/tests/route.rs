@@ -178,3 +178,73 @@ fn no_connection_opens_to_the_old_member_once_the_route_is_set() {
         assert_eq!(asked(&rig).1, if member == 0 { "a" } else { "b" }, "epoch {epoch}");
     }
 }
+
+/// Waits until the data path has said that nothing is under way on what it drains.
+fn quiet(rig: &Rig, version: u64) {
+    let seen = || rig.signals.lock().unwrap().iter().any(|s| s.kind == SignalKind::Quiet && s.version == version);
+    until("quiet", seen, || format!("{:?}", rig.signals.lock().unwrap()));
+}
+
+const HOURS: Drain = Drain::After { grace: Duration::from_secs(7200), spread: Duration::ZERO };
+
+#[test]
+fn a_drain_waits_for_what_is_under_way_and_for_nothing_else() {
+    // Answers its first message and no other.
+    let a = Server::new(|mut stream| {
+        let mut buffer = [0; 16];
+        if stream.read(&mut buffer).is_ok_and(|read| read > 0) && stream.write_all(b"a").is_ok() {
+            while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
+        }
+    });
+    let rig = Rig::new();
+    rig.to(1, 0, a.addr, Drain::Now);
+    let mut clients: Vec<_> = (0..10).map(|_| rig.connect()).collect();
+    let mut byte = [0; 1];
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut byte).unwrap();
+    }
+    clients[0].write_all(b"y").unwrap();
+    rig.until("the second message is with the member", |c| c.bytes_up == 11);
+    let version = rig.set(Route::Park, HOURS);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!rig.signals.lock().unwrap().iter().any(|s| s.kind == SignalKind::Quiet), "one waits for its answer");
+    drop(clients.remove(0));
+    quiet(&rig, version);
+    assert!(!rig.data.is_clear(INSTANCE, version).unwrap(), "the others are there and quiet");
+}
+
+#[test]
+fn quiet_connections_are_cut_one_by_one_and_carry_nothing_meanwhile() {
+    let (rig, a) = (Rig::new(), Server::echo());
+    rig.to(1, 0, a.addr, Drain::Now);
+    let mut clients: Vec<_> = (0..20).map(|_| rig.connect()).collect();
+    let mut byte = [0; 1];
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut byte).unwrap();
+    }
+    quiet(&rig, rig.set(Route::Park, HOURS));
+    rig.set(Route::Park, Drain::Spread(Duration::from_secs(3600)));
+    // Whoever speaks is over at once, and is not heard.
+    clients[0].write_all(b"y").unwrap();
+    assert_reset(&mut clients[0]);
+    rig.until("one is gone", |c| c.closed_for(CloseReason::EpochRevoked) == 1);
+    assert_eq!(rig.counters().bytes_up, 20);
+    // A later cut leaves them to their time.
+    rig.to(2, 1, a.addr, Drain::Now);
+    assert_eq!(rig.counters().closed_for(CloseReason::EpochRevoked), 1);
+    drop(rig);
+
+    let rig = Rig::new();
+    rig.to(1, 0, a.addr, Drain::Now);
+    let mut clients: Vec<_> = (0..20).map(|_| rig.connect()).collect();
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut byte).unwrap();
+    }
+    quiet(&rig, rig.set(Route::Park, HOURS));
+    let version = rig.set(Route::Park, Drain::Spread(Duration::from_millis(200)));
+    rig.until("all are gone", |c| c.closed_for(CloseReason::EpochRevoked) == 20);
+    until("clear", || rig.data.is_clear(INSTANCE, version).unwrap(), || format!("{:#?}", rig.counters()));
+}

@@ -63,7 +63,7 @@ pub enum Input {
         /// What happened.
         trouble: ConnectTrouble,
     },
-    /// No connection of this epoch is left.
+    /// Nothing is under way any more on any connection of this epoch.
     Drained {
         /// The epoch that was being drained.
         epoch: Epoch,

@@ -110,6 +110,8 @@ pub struct Deadlines {
     /// After a restart of the controller: how long an active that has not connected yet may take to do so. Until then
     /// its spare still promises it to start nothing, and its lease is not waited out.
     pub recover: Duration,
+    /// After a deploy or an installation: how long the spare may lack it before that is an alarm.
+    pub sync: Duration,
     /// After silence of both, or a pause of our own: how long to look before acting.
     pub observe: Duration,
 }
@@ -121,12 +123,13 @@ impl Default for Deadlines {
             start: Duration::from_secs(15),
             stop_grace: Duration::from_secs(5),
             fence_retry: Duration::from_secs(1),
-            drain: Duration::from_secs(5),
+            drain: Duration::from_secs(2),
             verify: Duration::from_secs(5),
             persist: Duration::from_secs(2),
             restart: Duration::from_secs(90),
             suspect: Duration::from_millis(500),
             recover: Duration::from_secs(3),
+            sync: Duration::from_secs(10),
             observe: Duration::from_secs(1),
         }
     }

@@ -43,6 +43,8 @@ pub struct ResponseHead {
     pub body: Body,
     /// The member keeps the connection.
     pub keep_alive: bool,
+    /// For how many seconds at least, if it says so.
+    pub keep_for: Option<u32>,
 }
 
 impl ResponseHead {
@@ -131,7 +133,7 @@ pub fn response_head(bytes: &[u8], to: Method) -> Result<Option<ResponseHead>, B
         _ => return Err(Bad::Coding),
     };
     let keep_alive = fields.keep_alive(minor) && body != Body::until_close();
-    Ok(Some(ResponseHead { length: lines.end, status, body, keep_alive }))
+    Ok(Some(ResponseHead { length: lines.end, status, body, keep_alive, keep_for: fields.keep_for }))
 }
 
 /// The lines of a complete head, without their ends.
@@ -187,6 +189,7 @@ struct Fields {
     coding: Coding,
     close: bool,
     keep: bool,
+    keep_for: Option<u32>,
     connection_upgrade: bool,
     upgrade: bool,
     hosts: u32,
@@ -199,6 +202,7 @@ impl Fields {
             coding: Coding::None,
             close: false,
             keep: false,
+            keep_for: None,
             connection_upgrade: false,
             upgrade: false,
             hosts: 0,
@@ -236,6 +240,7 @@ impl Fields {
                     self.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
                 }
             }
+            10 if is(b"keep-alive") => self.keep_for = timeout(value),
             // Even two equal ones: somebody else may join them to a list.
             14 if is(b"content-length") && self.content_length.is_some() => return Err(Bad::Length),
             14 if is(b"content-length") => self.content_length = Some(decimal(value).ok_or(Bad::Length)?),
@@ -250,6 +255,13 @@ impl Fields {
     fn keep_alive(&self, minor: u8) -> bool {
         !self.close && (minor == 1 || self.keep)
     }
+}
+
+/// N of `timeout=N`, one of the parameters of a Keep-Alive field.
+fn timeout(value: &[u8]) -> Option<u32> {
+    let parameters = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let seconds = parameters.filter_map(|parameter| parameter.strip_prefix(b"timeout=")).next()?;
+    u32::try_from(decimal(seconds)?).ok()
 }
 
 fn coding(value: &[u8]) -> Coding {

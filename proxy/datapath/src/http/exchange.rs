@@ -20,13 +20,16 @@ const EXCHANGES: usize = 8;
 impl Http {
     /// Goes on until there is something to wait for, or for the worker to do. `covered`: the route still holds; if
     /// not, the exchange under way is the last with this member.
-    pub(super) fn step(&mut self, conn: &mut Conn, io: &mut Io, covered: bool, moved: &mut Moved) -> Next {
+    pub(super) fn step(&mut self, conn: &mut Conn, io: &mut Io, covered: bool, now: u64, moved: &mut Moved) -> Next {
         for _ in 0..EXCHANGES {
             if self.stage == Stage::Reading {
                 if let Err(next) = self.read_request(conn, io) {
                     return next;
                 }
                 moved.requests += 1;
+                if conn.phase == Phase::Relaying && self.is_stale(conn.last_move, now) {
+                    return Next::DropMember;
+                }
             }
             if conn.phase != Phase::Relaying {
                 return Next::NeedMember;
@@ -256,6 +259,7 @@ impl Http {
             let used = body.advance(&bytes[at..]).map_err(|_| Next::BadAnswer)?;
             at += used;
             self.member_keeps = head.keep_alive && at == bytes.len();
+            self.member_keeps_ms = u64::from(head.keep_for.unwrap_or(0)) * 1000;
             let last = body.is_over() && !(self.client_keeps && self.member_keeps) && self.stage == Stage::Sent;
             let more = if last { More::EndFollows } else { More::No };
             self.answer = Answer::Body(body);

@@ -13,6 +13,9 @@ mod service;
 
 use crate::framing::{Body, Method, RequestHead};
 
+/// A member's connection that it ends by itself within this time is not used for another request.
+const STALE_BEFORE_MS: u64 = 1000;
+
 /// Where the request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -81,6 +84,8 @@ pub(crate) struct Http {
     upgrade: bool,
     client_keeps: bool,
     member_keeps: bool,
+    /// The member has said that it ends the connection when nothing has moved for so long, in ms; 0: it said nothing.
+    member_keeps_ms: u64,
     /// It was sent to another member already; there is no third time.
     resent: bool,
     /// Bytes of an interim answer have gone to the client.
@@ -110,6 +115,7 @@ impl Default for Http {
             upgrade: false,
             client_keeps: true,
             member_keeps: true,
+            member_keeps_ms: 0,
             resent: false,
             interim: false,
             head: Vec::new(),
@@ -135,7 +141,15 @@ impl Http {
         self.head_due != 0 && now >= self.head_due
     }
 
-    fn has_request(&self) -> bool {
+    /// Whether the member may be about to end its connection, on which nothing has moved since `last_move`. A request that
+    /// crosses with that end is lost, and not every request may be sent again: another connection is safer.
+    fn is_stale(&self, last_move: u64, now: u64) -> bool {
+        // Half of a short time is left for the way there.
+        let margin = STALE_BEFORE_MS.min(self.member_keeps_ms / 2);
+        self.member_keeps_ms > 0 && self.answers > 0 && now + margin >= last_move + self.member_keeps_ms
+    }
+
+    pub(crate) fn has_request(&self) -> bool {
         self.stage != Stage::Reading
     }
 
@@ -152,7 +166,7 @@ impl Http {
     /// The member was taken away. An unanswered request starts over.
     pub(crate) fn member_is_gone(&mut self) {
         self.head = Vec::new();
-        self.answers = 0;
+        (self.answers, self.member_keeps_ms) = (0, 0);
         self.sent = 0;
         if self.stage == Stage::Sent && !self.is_answered() {
             self.stage = Stage::Sending;

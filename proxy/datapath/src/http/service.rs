@@ -77,7 +77,7 @@ impl Worker {
         }
         let mut moved = Moved::default();
         let splices = self.io.splices;
-        let next = http.step(conn, &mut self.io, covered, &mut moved);
+        let next = http.step(conn, &mut self.io, covered, now, &mut moved);
         conn.http = Some(http);
         let cells = &local.shared.cells[thread];
         cells.requests.add(moved.requests);

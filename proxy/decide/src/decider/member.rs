@@ -43,6 +43,8 @@ pub(super) struct MemberState {
     pub(super) said_in_sync: Option<bool>,
     /// As the active: its flows stand still by someone's hand, and that was said.
     pub(super) said_halted: bool,
+    /// Since when it differs from the active.
+    pub(super) differs_since: Option<Time>,
 }
 
 impl MemberState {
@@ -67,6 +69,7 @@ impl MemberState {
             said_ready: None,
             said_in_sync: None,
             said_halted: false,
+            differs_since: None,
         }
     }
 
@@ -133,15 +136,27 @@ impl Decider {
         self.why_not_ready(member).is_none()
     }
 
-    /// What differs between the flows of the two; `None` if nothing does, or it can't be told.
+    /// What differs between the two, flows, nodes and Node-RED; `None` if nothing does, or it can't be told.
     pub(super) fn out_of_sync(&self, member: Member) -> Option<String> {
+        self.differs(member, false)
+    }
+
+    /// The same; `by_restart`: but for a difference that a rolling restart is there to bring.
+    pub(super) fn differs(&self, member: Member, by_restart: bool) -> Option<String> {
         let (own, other) = (self.members[member].status.as_ref()?, self.members[member.other()].status.as_ref()?);
-        match (&own.revision, &other.revision) {
-            (Some(own), Some(other)) if own != other => Some("its flows are of another revision".into()),
-            _ => match (&own.node_red, &other.node_red) {
-                (Some(own), Some(other)) if own != other => Some(format!("Node-RED {own} here, {other} there")),
-                _ => None,
-            },
+        let differ = |own: &Option<String>, other: &Option<String>| own.is_some() && other.is_some() && own != other;
+        if differ(&own.revision, &other.revision) {
+            return Some("its flows are of another revision".into());
+        }
+        if differ(&own.nodes, &other.nodes) {
+            let why = own.nodes_problem.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            return Some(format!("other nodes are installed there{why}"));
+        }
+        match (&own.node_red, &other.node_red) {
+            (Some(own), Some(other)) if own != other && !by_restart => {
+                Some(format!("Node-RED {own} here, {other} there"))
+            }
+            _ => None,
         }
     }
 

@@ -53,7 +53,7 @@ impl Rolling {
 
 impl Decider {
     pub(super) fn begin_rolling(&mut self, request: u64, reason: String) {
-        let checked = self.check_switchover(self.now, None).and_then(|spare| match self.rolling {
+        let checked = self.check_change(self.now, None, true).and_then(|spare| match self.rolling {
             Some(_) => Err(vec!["a rolling restart is under way".to_string()]),
             None => Ok(spare),
         });
@@ -140,7 +140,7 @@ impl Decider {
                 if second {
                     return self.end_rolling(true, "both members were restarted".into());
                 }
-                match self.check_switchover(self.now, Some(member)) {
+                match self.check_change(self.now, Some(member), true) {
                     Ok(to) => {
                         self.roll_to(Step::Switching, Time::MAX);
                         self.begin_switchover(None, to, "rolling restart".into());

@@ -59,6 +59,11 @@ impl Plan {
 impl Decider {
     /// Would a switchover (to `to`, or to the spare) work now? If not, every reason.
     pub fn check_switchover(&self, now: Time, to: Option<Member>) -> Result<Member, Vec<String>> {
+        self.check_change(now, to, false)
+    }
+
+    /// The same for the switch in a rolling restart, which may bring another Node-RED.
+    pub(super) fn check_change(&self, now: Time, to: Option<Member>, by_restart: bool) -> Result<Member, Vec<String>> {
         let mut reasons = Vec::new();
         let Some((active, _)) = self.active else {
             return Err(vec!["no member is active".into()]);
@@ -83,7 +88,7 @@ impl Decider {
             reasons.push(format!("an earlier tenure of member {to} is not fenced yet"));
         }
         reasons.extend(self.why_not_ready(to).map(|why| format!("member {to}: {why}")));
-        reasons.extend(self.out_of_sync(to).map(|why| format!("member {to}: {why}")));
+        reasons.extend(self.differs(to, by_restart).map(|why| format!("member {to}: {why}")));
         if reasons.is_empty() { Ok(to) } else { Err(reasons) }
     }
 
@@ -134,6 +139,7 @@ impl Decider {
         true
     }
 
+    /// Nothing is under way any more on any connection to the old active.
     pub(super) fn on_drained(&mut self, epoch: Epoch) {
         match (&mut self.state, self.active) {
             (State::Draining { deadline }, Some((_, active))) if active == epoch => *deadline = self.now,
@@ -152,6 +158,8 @@ impl Decider {
             return false;
         }
         self.active = None;
+        // What is left ends before the flows do: a member whose flows are stopped would answer for them.
+        self.effects.push_back(Effect::Route { route: self.route, drain: Some(Duration::ZERO) });
         self.step_event(format!("stopping the flows of {member}"));
         self.go(State::Fencing);
         true
