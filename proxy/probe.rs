@@ -45,13 +45,17 @@ pub struct Checked {
 pub async fn run(checked: Checked, engine: Handle) {
     let mut ticks = tokio::time::interval(checked.health.interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // It was asked whether this member serves, while nobody is routed to: what only an active answers counts.
+    let mut asked_for = false;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = checked.now.notified() => {}
+            () = checked.now.notified() => asked_for = true,
         }
         for (index, check) in checked.health.checks.iter().enumerate() {
-            let is_active = usize::from(checked.active.load(Ordering::Relaxed)) == checked.member.index() + 1;
+            let routed = usize::from(checked.active.load(Ordering::Relaxed));
+            asked_for &= routed == 0;
+            let is_active = asked_for || routed == checked.member.index() + 1;
             let (outcome, flows) = if (check.active_only || checked.cold) && !is_active {
                 (ProbeOutcome::Pass, None)
             } else {
