@@ -56,7 +56,7 @@ fn pause(one: &Value) -> String {
 fn in_sync(one: &Value) -> Cell {
     match one["in_sync"].as_bool() {
         Some(true) => Cell::new("yes", GOOD),
-        Some(false) => Cell::new("no: the spare has other flows, nodes or versions", BAD),
+        Some(false) => Cell::new(format!("no: {}", text(one, "differs")), BAD),
         None => Cell::plain(""),
     }
 }

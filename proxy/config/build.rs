@@ -142,6 +142,7 @@ impl<'r> Builder<'r> {
             timeouts: written.timeouts.into_inner(),
             limits: written.limits.into_inner(),
             failover: written.failover.into_inner(),
+            copy_context: written.copy_context.0,
             drill: drill(&written.drill),
             platform: written.platform.listen,
         })

@@ -59,6 +59,7 @@ impl Instance {
                 Isolated::Stop => OnIsolated::Stop,
                 Isolated::Run => OnIsolated::Run,
             },
+            context_every: self.copy_context,
         }
     }
 }

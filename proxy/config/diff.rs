@@ -39,6 +39,8 @@ pub enum Change {
     Limits,
     /// Rules of failover.
     Failover,
+    /// Copies of context.
+    Context,
     /// Rehearsals.
     Drill,
     /// The platform's endpoint.
@@ -92,6 +94,7 @@ fn changes(old: &Instance, new: &Instance) -> Vec<Change> {
         (Change::Timeouts, old.timeouts != new.timeouts),
         (Change::Limits, old.limits != new.limits),
         (Change::Failover, old.failover != new.failover),
+        (Change::Context, old.copy_context != new.copy_context),
         (Change::Drill, old.drill != new.drill),
         (Change::Platform, old.platform != new.platform),
     ];
@@ -146,9 +149,10 @@ mod tests {
             ("10.0.0.11:1880", "10.0.0.13:1880", Change::Member(0)),
             ("http://10.0.0.12:2880", "http://10.0.0.12:2881", Change::Member(1)),
             ("prefer = \"a\"", "prefer = \"b\"", Change::Prefer),
+            ("prefer = \"a\"", "prefer = \"a\"\ncopy_context = \"1m\"", Change::Context),
             ("hang_after = \"10s\"", "hang_after = \"11s\"", Change::Health),
             ("ttl = \"3s\"", "ttl = \"4s\"", Change::Lease),
-            ("[instance.lease]", "[instance.timeouts]\npark = \"1s\"\n[instance.lease]", Change::Timeouts),
+            ("[instance.lease]", "[instance.timeouts]\npark = \"9s\"\n[instance.lease]", Change::Timeouts),
             ("[instance.lease]", "[instance.limits]\nparked = 1\n[instance.lease]", Change::Limits),
             ("[instance.lease]", "[instance.drill]\nevery = \"7d\"\n[instance.lease]", Change::Drill),
             ("[instance.lease]", "[instance.failover]\nmax_per_hour = 1\n[instance.lease]", Change::Failover),

@@ -27,7 +27,7 @@ pub(super) fn sentence(kind: &EventKind, names: [&str; 2]) -> String {
             format!("{} (epoch {tenure}) certainly runs no flows: {}", n(member), proof(by))
         }
         EventKind::StartOrdered { member, tenure, stale, .. } => {
-            let note = if *stale { ", although its flows differ from the last active's" } else { "" };
+            let note = if *stale { ", although it differs from the last active" } else { "" };
             format!("{} was told to start its flows under epoch {tenure}{note}", n(member))
         }
         EventKind::StartFailed { member, tenure, reason } => {

@@ -66,6 +66,8 @@ pub struct InstanceStatus {
     pub in_sync: Option<bool>,
     /// How long a grant lets flows run, in milliseconds.
     pub lease_ttl_ms: u64,
+    /// What differs, if anything does.
+    pub differs: Option<String>,
     /// The addresses listened on.
     pub listeners: Vec<ListenerStatus>,
     /// Both members.

@@ -47,6 +47,7 @@ impl Engine {
             blind: view.blind,
             in_sync: view.active.and_then(|active| view.members[active.other().index()].in_sync),
             lease_ttl_ms: u64::try_from(instance.decider.settings().lease.ttl.as_millis()).unwrap_or(u64::MAX),
+            differs: view.active.and_then(|active| view.members[active.other().index()].sync_reason.clone()),
             listeners: self.routes.listeners(instance.index),
             members: Member::BOTH.iter().map(|m| member_status(instance, *m, &view, now)).collect(),
             last_failover: view.last_failover.as_ref().map(|last| failover(last, now, &name_of)),

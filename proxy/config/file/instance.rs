@@ -18,6 +18,8 @@ section! {
         listen: Option<SocketAddr>, otherwise "an [[instance.listener]] is needed";
         /// Name of the member that becomes active when neither is. Set it where one machine is the better one.
         prefer: Option<Name>, otherwise "the first";
+        /// How often files of context stores (`localfilesystem`) are copied from the active to the spare. Best effort: a failover loses what changed since. Off, since context that must survive belongs into an external store; each copy also empties the spare's stores of other kinds.
+        copy_context: OrOff<Duration> = "off", in "1s" .. "1d";
         /// More ports that lead to the members, such as those that flows open themselves.
         listener: Vec<Located<Listener>>;
         /// The two Node-REDs; exactly two.

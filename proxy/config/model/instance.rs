@@ -28,6 +28,8 @@ pub struct Instance {
     pub limits: Limits,
     /// When the active is changed without being asked.
     pub failover: Failover,
+    /// How often files of context stores are copied to the spare, if they are.
+    pub copy_context: Option<Duration>,
     /// Rehearsals; `None` if none is due by itself.
     pub drill: Option<Drill>,
     /// Where a platform talks to the pair as to one launcher.

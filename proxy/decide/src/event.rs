@@ -355,11 +355,12 @@ impl EventKind {
             | Self::Blind
             | Self::Halted { why: Some(_), .. }
             | Self::JournalFailing { .. }
-            | Self::SpareNotReady { .. } => Severity::Alarm,
+            | Self::SpareNotReady { .. }
+            | Self::OutOfSync { .. }
+            | Self::StartOrdered { stale: true, .. } => Severity::Alarm,
             Self::FailoverBegan { .. }
             | Self::StartFailed { .. }
             | Self::Suspected { .. }
-            | Self::OutOfSync { .. }
             | Self::Stalled { .. }
             | Self::PlanEnded { done: false, .. } => Severity::Warning,
             _ => Severity::Info,

@@ -5,7 +5,7 @@
 
 use crate::ids::{Epoch, OpId};
 use crate::lease::LeaseSettings;
-use crate::time::millis;
+use crate::time::{maybe_millis, millis};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -101,6 +101,10 @@ pub struct MemberStatus {
     pub lag_ms: u64,
     /// Revision of the flows stored.
     pub revision: Option<String>,
+    /// Stands for the nodes installed in its user folder, name and version of each. `None`: not known.
+    pub nodes: Option<String>,
+    /// Why its peer's nodes could not be installed here.
+    pub nodes_problem: Option<String>,
     /// What is left of the lease, in milliseconds.
     pub lease_left_ms: Option<u64>,
     /// What is left of a promise given to the peer, or of the wait after boot (it may have promised and forgotten),
@@ -372,6 +376,9 @@ pub struct LauncherSettings {
     pub boot_deadline: Duration,
     /// What an active does that reaches neither a controller nor its peer.
     pub on_isolated: OnIsolated,
+    /// How often the files of context stores are copied to the spare. `None`: never. Serde: milliseconds.
+    #[serde(with = "maybe_millis", rename = "context_every_ms", skip_serializing_if = "Option::is_none")]
+    pub context_every: Option<Duration>,
 }
 
 impl Default for LauncherSettings {
@@ -381,6 +388,7 @@ impl Default for LauncherSettings {
             hang_after: Duration::from_secs(2),
             boot_deadline: Duration::from_secs(60),
             on_isolated: OnIsolated::Stop,
+            context_every: None,
         }
     }
 }

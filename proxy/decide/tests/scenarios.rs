@@ -511,3 +511,46 @@ fn an_unreachable_member_without_a_lease_is_waited_for() {
     }
     assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::B));
 }
+
+#[test]
+fn a_spare_that_differs_is_kept_from_planned_changes_and_is_an_alarm_when_that_lasts() {
+    let mut pair = Pair::serving(quick());
+    let told = |pair: &Pair| pair.events.iter().any(|e| matches!(e, EventKind::OutOfSync { member: Member::B, .. }));
+    for (member, nodes) in Member::BOTH.into_iter().zip(["one", "other"]) {
+        let status = &mut pair.status[member.index()];
+        (status.revision, status.nodes) = (Some("same".into()), Some(nodes.into()));
+    }
+    pair.status[1].nodes_problem = Some("npm failed".into());
+    pair.run(200);
+    let refused = pair.decider.check_switchover(at(pair.now), None).unwrap_err();
+    assert_eq!(refused, ["member b: other nodes are installed there: npm failed"]);
+    pair.switchover();
+    assert!(matches!(&pair.answers[..], [(7, Err(_))]), "{:?}", pair.answers);
+    pair.run(9_000);
+    assert!(!told(&pair), "it may still be installing: {:?}", pair.events);
+    pair.run(1_000);
+    assert!(told(&pair), "{:?}", pair.events);
+    // What nobody planned can't be chosen.
+    pair.dies(Member::A);
+    pair.run(200);
+    assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::B));
+    let loud = |e: &EventKind| matches!(e, EventKind::StartOrdered { stale: true, .. });
+    assert!(pair.events.iter().any(|e| loud(e) && e.severity() == hotspare_decide::Severity::Alarm));
+}
+
+#[test]
+fn only_a_rolling_restart_brings_another_node_red() {
+    let mut pair = Pair::serving(quick());
+    for (member, version) in Member::BOTH.into_iter().zip(["4.1.15", "5.0.7"]) {
+        pair.status[member.index()].node_red = Some(version.into());
+    }
+    pair.run(200);
+    assert_eq!(
+        pair.decider.check_switchover(at(pair.now), None),
+        Err(vec!["member b: Node-RED 5.0.7 here, 4.1.15 there".into()])
+    );
+    pair.tell(Input::Operator { request: 8, command: Operator::Restart { reason: String::new() } });
+    pair.run(2_000);
+    assert!(matches!(pair.answers[..], [(8, Ok(_))]), "{:?}", pair.answers);
+    assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::B));
+}

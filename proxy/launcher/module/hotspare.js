@@ -354,18 +354,62 @@ function conduct (runtime, gate, worker, settings) {
     report()
   }
 
-  const transfer = (order) => (order.type === 'export' ? exportFlows(order) : importFlows(order))
+  // Where context stores keep files; those of Node-RED's own kind only.
+  const contextFolders = () => Object.entries(settings.contextStorage ?? {})
+    .filter(([, store]) => store?.module === 'localfilesystem')
+    .map(([name, { config }]) => [name, path.join(config?.dir ?? settings.userDir, config?.base ?? 'context')])
+  const filesIn = async (folder) => {
+    const all = await fs.promises.readdir(folder, { recursive: true }).catch(() => [])
+    return all.filter((file) => file.endsWith('.json'))
+  }
+
+  // What the stores have written so far: not what they still hold in memory.
+  async function exportContext ({ id, path: to, key }) {
+    const stores = {}
+    for (const [name, folder] of contextFolders()) {
+      stores[name] = {}
+      for (const file of await filesIn(folder)) {
+        stores[name][file] = await fs.promises.readFile(path.join(folder, file), 'utf8')
+      }
+    }
+    await fs.promises.writeFile(to, JSON.stringify(seal(JSON.stringify(stores), key)), { mode: 0o600 })
+    post({ type: 'transferred', id, ok: true })
+  }
+
+  // Stores are closed before their files change and read them again afterwards. No flow runs that could write meanwhile.
+  async function importContext ({ id, path: from, key }) {
+    if (gate.ordered) return post({ type: 'transferred', id, ok: false, text: 'the flows of this member run' })
+    const stores = JSON.parse(unseal(JSON.parse(fs.readFileSync(from)), key))
+    await runtime.nodes.closeContextsPlugin()
+    for (const [name, folder] of contextFolders().filter(([name]) => stores[name])) {
+      for (const file of await filesIn(folder)) {
+        if (!(file in stores[name])) await fs.promises.rm(path.join(folder, file))
+      }
+      for (const [file, text] of Object.entries(stores[name])) {
+        const to = path.join(folder, file)
+        if (!to.startsWith(folder + path.sep)) throw new Error('a context file outside of its folder: ' + file)
+        await fs.promises.mkdir(path.dirname(to), { recursive: true })
+        await fs.promises.writeFile(to + '.new', text)
+        await fs.promises.rename(to + '.new', to)
+      }
+    }
+    await runtime.nodes.loadContextsPlugin()
+    post({ type: 'transferred', id, ok: true })
+  }
+
+  const transfers = { export: exportFlows, import: importFlows, export_context: exportContext, import_context: importContext }
+  const transfer = (order) => transfers[order.type](order)
     .catch((err) => post({ type: 'transferred', id: order.id, ok: false, text: String(err) }))
 
   let last = Promise.resolve()
   worker.on('message', (order) => {
     last = last.then(async () => {
       while (order.type === 'hang'); // a drill: stands still until it is killed
-      if (order.type === 'export' || order.type === 'import') await transfer(order)
+      if (order.type in transfers) await transfer(order)
       if (order.type === 'start') await start(order)
       if (order.type === 'stop') { await stopAll(); post({ type: 'stopped', id: order.id }) }
     }).catch((err) => { log.error('[hotspare] ' + (err.stack || err)); kill() })
   })
-  post({ type: 'attached', node_red: runtime.version() })
+  post({ type: 'attached', node_red: runtime.version(), user_dir: settings.userDir ?? null })
   report()
 }

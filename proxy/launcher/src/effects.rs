@@ -138,6 +138,7 @@ impl Shell {
             boot_ms: None,
             node: None,
             node_red: None,
+            user_dir: None,
             port: None,
             beat: None,
             lag_ms: 0,

@@ -1,6 +1,7 @@
 //! `hotspare launcher`: starts a Node-RED, watches it, and lets its flows run only under a lease.
 //!
 //! Bird's eye: [`run`] wires it up. `shell` is the one task around the decision core (`hotspare_decide::Guard`);
+//! `sync`, `nodes` and `context` make the standby have what the active has;
 //! `node_red` is the process and `module` what runs inside it (`module/*.js`); `link` and `peer` are the network;
 //! `admin` the HTTP API; `undertaker` the sibling that stays when this process is killed. With `--attach` another launcher
 //! starts Node-RED: `attach` takes it on, `ungated` ends one that has no gate, `nr_launcher` speaks with FlowFuse's.
@@ -13,6 +14,7 @@ mod args;
 mod attach;
 mod child;
 mod clock;
+mod context;
 mod cut;
 mod effects;
 mod jitter;
@@ -21,6 +23,7 @@ mod logs;
 mod module;
 mod node_red;
 mod nr_launcher;
+mod nodes;
 mod output;
 mod peer;
 mod places;
@@ -48,6 +51,7 @@ use admin::Admin;
 use jitter::Jitter;
 use link::Identity;
 use logs::Logs;
+use nodes::Installer;
 use output::Output;
 use places::Places;
 use record::StateDir;
@@ -120,6 +124,7 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
     let logs = Arc::new(Mutex::new(Logs::new(&args.name)));
     let peer_secret = Arc::new(Mutex::new(record.peer.as_ref().map(|peer| Secret::new(peer.secret.clone()))));
 
+    let installer = Installer::default();
     let admin = Admin {
         member: args.name.clone(),
         instance: args.instance.clone(),
@@ -132,6 +137,7 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
         shutdown,
         attached: args.attach.is_some(),
         nr_launcher: args.nr_launcher.clone(),
+        installer: installer.clone(),
     };
     let cut = cut::Cut::default();
     if let Some((socket, ungated)) = attached {
@@ -143,7 +149,8 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
         tokio::spawn(attach::serve(socket, inputs.clone()));
     }
     let deployed = Arc::new(tokio::sync::Notify::new());
-    tokio::spawn(sync::keep(state.path().to_path_buf(), inputs.clone(), Arc::clone(&deployed)));
+    tokio::spawn(sync::keep(state.path().to_path_buf(), inputs.clone(), Arc::clone(&deployed), installer));
+    tokio::spawn(context::keep(state.path().to_path_buf(), inputs.clone()));
     tracing::info!(admin = %listener.local_addr()?, member = args.name, instance = args.instance, "launcher started");
     tokio::spawn(admin::serve(listener, Arc::new(admin)));
     let mut jitter = Jitter::new(session);

@@ -34,7 +34,12 @@ pub(crate) enum Report {
     /// The module was loaded by a process that is about to become Node-RED.
     Hello { pid: i32, node: String },
     /// The gate is in place and was tried.
-    Attached { node_red: String },
+    Attached {
+        node_red: String,
+        /// Node-RED's user folder.
+        #[serde(default)]
+        user_dir: Option<PathBuf>,
+    },
     /// Node-RED answers HTTP on this port.
     Listening { port: u16 },
     /// Every 50 ms from a thread of its own, and at once when `status` changes.
@@ -123,6 +128,17 @@ pub(crate) enum Order {
     },
     /// Store and load the flows of a file. Refused while flows run here.
     Import {
+        id: u64,
+        path: PathBuf,
+        key: String,
+    },
+    /// The same with the files of context stores.
+    ExportContext {
+        id: u64,
+        path: PathBuf,
+        key: String,
+    },
+    ImportContext {
         id: u64,
         path: PathBuf,
         key: String,

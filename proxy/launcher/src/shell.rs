@@ -5,6 +5,7 @@
 //! the rules, `waiting` for commands that are answered when they have become true.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -83,11 +84,17 @@ pub(crate) enum Input {
     /// The stored flows are to be written to, or taken from, a file.
     Transfer {
         transfer: Transfer,
-        path: std::path::PathBuf,
+        path: PathBuf,
         answer: oneshot::Sender<Outcome>,
     },
     Look {
         answer: oneshot::Sender<View>,
+    },
+    /// What is installed in the user folder of process `run`.
+    Nodes {
+        run: u64,
+        installed: Option<String>,
+        problem: Option<String>,
     },
     SampleDue,
 }
@@ -104,21 +111,34 @@ pub(crate) enum Fault {
     Partition,
 }
 
-/// Which way stored flows go.
+/// Which way stored flows go, or the files of context stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transfer {
     Export,
     Import,
+    ExportContext,
+    ImportContext,
 }
 
 /// By hand, through the admin API. Each is answered when it has become true, or never can.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Command {
-    StartFlows { epoch: Epoch },
-    Fence { epoch: Option<Epoch>, grace: Duration },
-    StartProcess { safe: bool },
+    StartFlows {
+        epoch: Epoch,
+    },
+    Fence {
+        epoch: Option<Epoch>,
+        grace: Duration,
+    },
+    StartProcess {
+        safe: bool,
+    },
     StopProcess,
-    RestartProcess { safe: bool },
+    RestartProcess {
+        safe: bool,
+    },
+    /// Only if no flows run here, nor are about to.
+    RestartSpare,
 }
 
 /// What is so, for the admin API.
@@ -127,6 +147,9 @@ pub(crate) struct View {
     pub(crate) status: MemberStatus,
     pub(crate) pid: Option<i32>,
     pub(crate) port: Option<u16>,
+    /// Which process it is, counted from the launcher's start; `None` while there is none.
+    pub(crate) run: Option<u64>,
+    pub(crate) user_dir: Option<PathBuf>,
     pub(crate) node: Option<String>,
     /// Wall clock in milliseconds.
     pub(crate) started_ms: Option<u64>,
@@ -139,6 +162,8 @@ pub(crate) struct View {
     pub(crate) last_ending: Option<String>,
     pub(crate) links: Vec<(String, bool)>,
     pub(crate) peer: Option<Peer>,
+    /// How often files of context stores go to the peer, if they do.
+    pub(crate) context_every: Option<Duration>,
     pub(crate) ignored: u64,
     pub(crate) dropped_lines: u64,
     pub(crate) resources: Arc<Mutex<Samples>>,
@@ -154,6 +179,7 @@ pub(crate) struct Current {
     pub(crate) boot_ms: Option<u64>,
     pub(crate) node: Option<String>,
     pub(crate) node_red: Option<String>,
+    pub(crate) user_dir: Option<PathBuf>,
     pub(crate) port: Option<u16>,
     /// Number and time of arrival of the module's last beat.
     pub(crate) beat: Option<(u64, Time)>,
@@ -167,7 +193,7 @@ pub(crate) struct Current {
 pub(crate) struct Shell {
     pub(crate) args: LauncherArgs,
     pub(crate) state: StateDir,
-    pub(crate) module: std::path::PathBuf,
+    pub(crate) module: PathBuf,
     pub(crate) guard: Guard,
     pub(crate) session: u64,
     pub(crate) current: Option<Current>,
@@ -207,7 +233,7 @@ pub(crate) struct Shell {
 pub(crate) struct Parts {
     pub(crate) args: LauncherArgs,
     pub(crate) state: StateDir,
-    pub(crate) module: std::path::PathBuf,
+    pub(crate) module: PathBuf,
     pub(crate) record: GuardRecord,
     pub(crate) session: u64,
     pub(crate) inputs: Sender<Input>,
@@ -353,8 +379,10 @@ impl Shell {
                 current.node = Some(node);
                 return;
             }
-            Report::Attached { node_red } => {
+            Report::Attached { node_red, user_dir } => {
                 current.node_red = Some(node_red);
+                // What is installed where another launcher starts Node-RED is for its platform to say.
+                current.user_dir = user_dir.filter(|_| self.args.attach.is_none());
                 return;
             }
             Report::Listening { port } => {
@@ -471,6 +499,10 @@ impl Shell {
             Input::Drill { fault, lasts } => self.drill(fault, lasts),
             Input::Transfer { transfer, path, answer } => self.transfer(transfer, path, answer),
             Input::Look { answer } => drop(answer.send(self.view())),
+            Input::Nodes { run, installed, problem } => {
+                let event = ModuleEvent::Nodes { installed, problem };
+                self.guard.handle(now, GuardInput::Module { process: run, event });
+            }
             Input::SampleDue => {
                 if let Some((current, usage)) = self.current.as_ref().and_then(|c| Some((c, c.red.usage()?))) {
                     let mut samples = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
@@ -493,7 +525,7 @@ impl Shell {
         }
     }
 
-    fn transfer(&mut self, transfer: Transfer, path: std::path::PathBuf, answer: oneshot::Sender<Outcome>) {
+    fn transfer(&mut self, transfer: Transfer, path: PathBuf, answer: oneshot::Sender<Outcome>) {
         self.next_transfer += 1;
         let id = self.next_transfer;
         let Some(secret) = self.guard.record().peer.as_ref().map(|peer| Secret::new(peer.secret.clone())) else {
@@ -503,6 +535,8 @@ impl Shell {
         let order = match transfer {
             Transfer::Export => Order::Export { id, path, key },
             Transfer::Import => Order::Import { id, path, key },
+            Transfer::ExportContext => Order::ExportContext { id, path, key },
+            Transfer::ImportContext => Order::ImportContext { id, path, key },
         };
         let outcome = match &self.current {
             Some(current) => current.red.order(&order).map_err(|error| error.to_string()),
@@ -553,6 +587,13 @@ impl Shell {
                     Goal::Down
                 }
             }
+            Command::RestartSpare if !Self::runs_nothing(&status) => {
+                return drop(answer.send(Err("this member is active by now".to_owned())));
+            }
+            Command::RestartSpare => {
+                self.guard.handle(now, GuardInput::ManualStop { restart: true });
+                Goal::Again(self.current.as_ref().map_or(0, |c| c.run))
+            }
             Command::RestartProcess { safe } => {
                 self.safe_next = safe;
                 self.down_by_request = false;
@@ -579,6 +620,8 @@ impl Shell {
         View {
             pid: current.map(|c| c.red.pid().as_raw_nonzero().get()),
             port: current.and_then(|c| c.port),
+            run: current.map(|c| c.run),
+            user_dir: current.and_then(|c| c.user_dir.clone()),
             node: current.and_then(|c| c.node.clone()),
             started_ms: current.map(|c| c.started_ms),
             boot_ms: current.and_then(|c| c.boot_ms),
@@ -588,6 +631,7 @@ impl Shell {
             last_ending: self.last_ending.clone(),
             links: self.args.controllers.iter().cloned().zip(self.outboxes.iter().map(Option::is_some)).collect(),
             peer: self.guard.record().peer.clone(),
+            context_every: self.guard.record().settings.and_then(|settings| settings.context_every),
             ignored: self.guard.ignored(),
             dropped_lines: self.output.dropped(),
             resources: Arc::clone(&self.resources),

@@ -1,7 +1,9 @@
 //! A deploy on the active reaches the standby: flows and credentials, stored and loaded there, with the flows stopped.
+//! So do the nodes installed in its user folder (`nodes` installs them).
 //!
 //! Owns: when to send, the file in between, and what happens after a crash half-way. The active sends, on a deploy and
-//! whenever its peer has another revision; the standby takes it from a peer of its own epoch or a newer one only.
+//! whenever its peer has another revision or other nodes; the standby takes it from a peer of its own epoch or a newer
+//! one only.
 //! Never decides who is active. Credentials travel and are kept sealed with a key of the pair; each Node-RED stores
 //! them under its own `credentialSecret`.
 //!
@@ -21,6 +23,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, oneshot};
 
+use crate::nodes::{self, Installer, Nodes};
 use crate::peer;
 use crate::record::write_durably;
 use crate::shell::{Input, Shell, Transfer, View};
@@ -36,6 +39,8 @@ const LOOK_WITHIN: Duration = Duration::from_secs(1);
 const SEND_WITHIN: Duration = Duration::from_secs(30);
 /// After a failed send, until the next one of the same revision.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// After a failed installation, until the next one of the same nodes.
+const INSTALL_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 const OUTGOING: &str = "flows-outgoing.json";
 const INCOMING: &str = "flows-incoming.json";
@@ -59,23 +64,40 @@ pub(crate) struct Stored {
     revision: Option<String>,
     /// Whether Node-RED is up and could take others.
     takes: bool,
+    /// Stands for the nodes installed there.
+    #[serde(default)]
+    nodes: Option<String>,
+    /// Others are being installed.
+    #[serde(default)]
+    installing: bool,
+    /// Which could not be installed.
+    #[serde(default)]
+    failed: Option<String>,
 }
 
 impl Stored {
-    pub(crate) fn of(view: &View) -> Self {
-        let takes = Shell::runs_nothing(&view.status) && view.status.flows == FlowState::Stopped;
-        Self { revision: view.status.revision.clone(), takes }
+    pub(crate) fn of(view: &View, installer: &Installer) -> Self {
+        let status = &view.status;
+        Self {
+            revision: status.revision.clone(),
+            takes: Shell::runs_nothing(status) && status.flows == FlowState::Stopped,
+            nodes: status.nodes.clone(),
+            installing: installer.is_busy(),
+            failed: installer.failed(),
+        }
     }
 }
 
 /// Keeps the peer's flows like this member's as long as this one is active; ends with the shell.
-pub(crate) async fn keep(state_dir: PathBuf, inputs: Sender<Input>, deployed: Arc<Notify>) {
+pub(crate) async fn keep(state_dir: PathBuf, inputs: Sender<Input>, deployed: Arc<Notify>, installer: Installer) {
     // Credentials are not part of a revision: after a deploy, and at the begin of a tenure, everything is sent.
     let mut sent_under = None;
     let mut failed_at: Option<tokio::time::Instant> = None;
+    let mut nodes_sent_at: Option<tokio::time::Instant> = None;
     loop {
         let is_deploy = tokio::time::timeout(COMPARE_EVERY, deployed.notified()).await.is_ok();
         let Some(view) = look(&inputs).await else { return };
+        let installed = note_nodes(&view, &installer, &inputs).await;
         let epoch = view.status.tenure.filter(|_| view.status.flows == FlowState::Running);
         let (Some(epoch), Some(peer)) = (epoch, &view.peer) else {
             sent_under = None;
@@ -95,6 +117,15 @@ pub(crate) async fn keep(state_dir: PathBuf, inputs: Sender<Input>, deployed: Ar
             // Not up, or not there: compared again soon.
             _ => continue,
         };
+        let wait = if theirs.failed == installed { INSTALL_AGAIN_AFTER } else { COMPARE_EVERY };
+        if installed != theirs.nodes && !theirs.installing && nodes_sent_at.is_none_or(|at| at.elapsed() >= wait) {
+            nodes_sent_at = Some(tokio::time::Instant::now());
+            if let (Some(user_dir), Some(installed)) = (&view.user_dir, installed)
+                && let Err(why) = send_nodes(user_dir, installed, peer, epoch).await
+            {
+                tracing::warn!(peer = peer.member, why, "the installed nodes could not be sent to the peer");
+            }
+        }
         if sent_under == Some(epoch) && theirs.revision == view.status.revision {
             continue;
         }
@@ -145,18 +176,44 @@ async fn send(state_dir: &Path, inputs: &Sender<Input>, peer: &Peer, epoch: Epoc
     peer::request(peer, Method::POST, PATH, body.into(), SEND_WITHIN).await.map(drop)
 }
 
+/// Looks which nodes are installed here and tells the guard. Not while they change.
+async fn note_nodes(view: &View, installer: &Installer, inputs: &Sender<Input>) -> Option<String> {
+    let (Some(user_dir), Some(run)) = (view.user_dir.clone(), view.run) else { return None };
+    if installer.is_busy() {
+        return None;
+    }
+    let installed = tokio::task::spawn_blocking(move || nodes::installed(&user_dir)).await.ok()?;
+    // Begun meanwhile, or done and not restarted: what was read counts for nothing.
+    if !installer.is_busy() {
+        let _ = inputs.send(Input::Nodes { run, installed: installed.clone(), problem: installer.problem() }).await;
+    }
+    installed
+}
+
+async fn send_nodes(user_dir: &Path, installed: String, peer: &Peer, epoch: Epoch) -> Result<(), String> {
+    let nodes = Nodes::read(user_dir, epoch, installed).map_err(|e| e.to_string())?;
+    let body = serde_json::to_vec(&nodes).map_err(|e| e.to_string())?;
+    if body.len() > nodes::MAX_BYTES {
+        return Err(format!("package.json and its lock are {} bytes; {} is the most", body.len(), nodes::MAX_BYTES));
+    }
+    peer::request(peer, Method::POST, nodes::PATH, body.into(), SEND_WITHIN).await?;
+    tracing::info!(peer = peer.member, "the peer installs these nodes");
+    Ok(())
+}
+
 async fn ask(peer: &Peer) -> Result<Stored, String> {
     let body = peer::request(peer, Method::GET, PATH, bytes::Bytes::new(), LOOK_WITHIN).await?;
     serde_json::from_slice(&body).map_err(|e| e.to_string())
 }
 
-async fn look(inputs: &Sender<Input>) -> Option<View> {
+pub(crate) async fn look(inputs: &Sender<Input>) -> Option<View> {
     let (answer, view) = oneshot::channel();
     inputs.send(Input::Look { answer }).await.ok()?;
     view.await.ok()
 }
 
-async fn transfer(inputs: &Sender<Input>, transfer: Transfer, path: PathBuf) -> Result<(), String> {
+/// Has the module carry a transfer out.
+pub(crate) async fn transfer(inputs: &Sender<Input>, transfer: Transfer, path: PathBuf) -> Result<(), String> {
     let (answer, outcome) = oneshot::channel();
     let ended = || "the launcher is ending".to_owned();
     inputs.send(Input::Transfer { transfer, path, answer }).await.map_err(|_| ended())?;

@@ -203,10 +203,18 @@ impl Decider {
             return;
         }
         let differs = self.out_of_sync(spare);
-        let said = self.members[spare].said_in_sync.replace(differs.is_none());
-        match (said, differs) {
-            (Some(true) | None, Some(reason)) => self.event(EventKind::OutOfSync { member: spare, reason }),
-            (Some(false), None) => self.event(EventKind::InSync { member: spare }),
+        let (now, m) = (self.now, &mut self.members[spare]);
+        m.differs_since = differs.as_ref().map(|_| m.differs_since.unwrap_or(now));
+        let lasting = m.differs_since.is_some_and(|since| now.since(since) >= self.settings.deadlines.sync);
+        match (m.said_in_sync, differs) {
+            (Some(true) | None, Some(reason)) if lasting => {
+                m.said_in_sync = Some(false);
+                self.event_seen(EventKind::OutOfSync { member: spare, reason });
+            }
+            (Some(false), None) => {
+                m.said_in_sync = Some(true);
+                self.event(EventKind::InSync { member: spare });
+            }
             _ => {}
         }
     }

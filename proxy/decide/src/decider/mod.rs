@@ -271,6 +271,7 @@ impl Decider {
             add(m.lease_end);
             add(m.grace_until);
             add(m.not_before);
+            add(m.differs_since.map_or(self.now, |at| at + deadlines.sync));
             add(m.fence.map_or(self.now, |o| o.at + deadlines.fence_retry));
         }
         add(self.observe_until);

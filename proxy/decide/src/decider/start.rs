@@ -173,6 +173,7 @@ impl Decider {
         self.active_since = self.now;
         self.members[member].start_failures = 0;
         self.members[member].said_halted = false;
+        self.members[member].differs_since = None;
         if matches!(self.settings.fencing[member], Fencing::Confirmed(_)) {
             self.members[member].probed = Some(FlowState::Running);
         }

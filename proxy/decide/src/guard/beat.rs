@@ -172,6 +172,8 @@ impl Guard {
             not_ready: self.not_ready(now),
             lag_ms: self.process.lag_ms,
             revision: self.process.revision.clone(),
+            nodes: self.process.nodes.clone(),
+            nodes_problem: self.process.nodes_problem.clone(),
             lease_left_ms: left(self.lease_end()),
             promise_given_left_ms: left(self.promises.given_until.max(Some(self.quarantine_end))),
             promise_held_left_ms: left(self.promises.held_until.filter(|_| self.tenure.is_some())),

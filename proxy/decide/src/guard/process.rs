@@ -25,6 +25,8 @@ pub(super) struct Process {
     pub(super) last_end: FenceHow,
     pub(super) lag_ms: u64,
     pub(super) revision: Option<String>,
+    pub(super) nodes: Option<String>,
+    pub(super) nodes_problem: Option<String>,
     pub(super) node_red: Option<String>,
     pub(super) missing_types: Vec<String>,
     pub(super) problem: Option<String>,
@@ -51,6 +53,8 @@ impl Process {
             last_end: FenceHow::NeverRan,
             lag_ms: 0,
             revision: None,
+            nodes: None,
+            nodes_problem: None,
             node_red: None,
             missing_types: Vec::new(),
             problem: None,
@@ -112,6 +116,10 @@ impl Guard {
             ModuleEvent::Condition { missing_types, problem } => {
                 self.process.missing_types = missing_types;
                 self.process.problem = problem;
+            }
+            ModuleEvent::Nodes { installed, problem } => {
+                self.process.nodes = installed;
+                self.process.nodes_problem = problem;
             }
             ModuleEvent::FlowsStarted { cmd } if cmd == self.process.command => self.on_flows_started(),
             ModuleEvent::StartFailed { cmd, failure } if cmd == self.process.command => self.on_start_failed(failure),

@@ -156,6 +156,13 @@ pub enum ModuleEvent {
         /// Why, in words.
         why: Option<String>,
     },
+    /// What is installed in its user folder.
+    Nodes {
+        /// Stands for the nodes and their versions.
+        installed: Option<String>,
+        /// Why the peer's could not be installed.
+        problem: Option<String>,
+    },
     /// Event-loop lag, as the module's worker thread sees it. Due at least every `hang_after / 4`.
     Lag {
         /// Milliseconds.

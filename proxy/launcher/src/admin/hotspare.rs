@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{Admin, Refusal, Reply, refuse, reply};
+use crate::context::{self, Context};
+use crate::nodes::Nodes;
 use crate::shell::{Command, Fault, Input, Shell, View};
 use crate::sync::{self, Flows, Stored};
 
@@ -123,7 +125,7 @@ pub(super) async fn promise(admin: &Admin, body: &[u8]) -> Reply {
 /// `GET /hotspare/v1/flows`: what the peer needs to know before it sends its flows.
 pub(super) async fn revision(admin: &Admin) -> Reply {
     match admin.view().await {
-        Ok(view) => reply(StatusCode::OK, &Stored::of(&view)),
+        Ok(view) => reply(StatusCode::OK, &Stored::of(&view, &admin.installer)),
         Err(gone) => gone.into(),
     }
 }
@@ -134,20 +136,57 @@ pub(super) async fn take_flows(admin: &Admin, body: &[u8]) -> Reply {
         Ok(flows) => flows,
         Err(refusal) => return refusal.into(),
     };
-    let view = match admin.view().await {
-        Ok(view) => view,
-        Err(gone) => return gone.into(),
-    };
-    if !Shell::runs_nothing(&view.status) {
-        return refuse(StatusCode::CONFLICT, "this member is active itself");
-    }
-    if flows.epoch < view.status.max_epoch {
-        return refuse(StatusCode::CONFLICT, "an epoch above the sender's has been here");
+    if let Err(refusal) = may_take(admin, flows.epoch).await {
+        return refusal.into();
     }
     match sync::take(&admin.state_dir, &flows, &admin.inputs).await {
         Ok(()) => reply(StatusCode::OK, &json!({})),
         Err(why) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &why),
     }
+}
+
+/// `POST /hotspare/v1/nodes`: the active's nodes, to be installed here. 202: npm is at work.
+pub(super) async fn take_nodes(admin: &Admin, body: &[u8]) -> Reply {
+    let nodes: Nodes = match read(body) {
+        Ok(nodes) => nodes,
+        Err(refusal) => return refusal.into(),
+    };
+    let view = match may_take(admin, nodes.epoch).await {
+        Ok(view) => view,
+        Err(refusal) => return refusal.into(),
+    };
+    let Some(user_dir) = view.user_dir else {
+        return refuse(StatusCode::CONFLICT, "Node-RED has not said yet where its user folder is");
+    };
+    admin.installer.begin(user_dir, nodes, admin.inputs.clone());
+    reply(StatusCode::ACCEPTED, &json!({}))
+}
+
+/// `POST /hotspare/v1/context`: the active's context files, in place of this member's.
+pub(super) async fn take_context(admin: &Admin, body: &[u8]) -> Reply {
+    let context: Context = match read(body) {
+        Ok(context) => context,
+        Err(refusal) => return refusal.into(),
+    };
+    if let Err(refusal) = may_take(admin, context.epoch).await {
+        return refusal.into();
+    }
+    match context::take(&admin.state_dir, &context, &admin.inputs).await {
+        Ok(()) => reply(StatusCode::OK, &json!({})),
+        Err(why) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &why),
+    }
+}
+
+/// Whether this member may be made like a sender of this epoch.
+async fn may_take(admin: &Admin, epoch: Epoch) -> Result<View, Refusal> {
+    let view = admin.view().await?;
+    if !Shell::runs_nothing(&view.status) {
+        return Err(Refusal(StatusCode::CONFLICT, "this member is active itself".to_owned()));
+    }
+    if epoch < view.status.max_epoch {
+        return Err(Refusal(StatusCode::CONFLICT, "an epoch above the sender's has been here".to_owned()));
+    }
+    Ok(view)
 }
 
 async fn done(admin: &Admin, command: Command, limit: Duration) -> Reply {

@@ -26,7 +26,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::context;
 use crate::logs::Logs;
+use crate::nodes::{self, Installer};
 use crate::shell::{Command, Input, View};
 use crate::sync;
 
@@ -56,6 +58,7 @@ pub(crate) struct Admin {
     pub(crate) attached: bool,
     /// Where that one is.
     pub(crate) nr_launcher: Option<String>,
+    pub(crate) installer: Installer,
 }
 
 /// Serves `listener` for ever.
@@ -107,7 +110,12 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
     if request.method() != Method::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST");
     }
-    let most = if path == sync::PATH { sync::MAX_BYTES } else { MAX_BODY_BYTES };
+    let most = match path.as_str() {
+        sync::PATH => sync::MAX_BYTES,
+        nodes::PATH => nodes::MAX_BYTES,
+        context::PATH => context::MAX_BYTES,
+        _ => MAX_BODY_BYTES,
+    };
     let Ok(body) = Limited::new(request.into_body(), most).collect().await else {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long");
     };
@@ -119,6 +127,8 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
         "/hotspare/v1/fence" => hotspare::fence(admin, &body).await,
         PROMISE_PATH => hotspare::promise(admin, &body).await,
         sync::PATH => hotspare::take_flows(admin, &body).await,
+        nodes::PATH => hotspare::take_nodes(admin, &body).await,
+        context::PATH => hotspare::take_context(admin, &body).await,
         _ => refuse(StatusCode::NOT_FOUND, "no such command"),
     }
 }
@@ -134,7 +144,7 @@ fn admit<B>(admin: &Admin, from: SocketAddr, request: &Request<B>, path: &str) -
         (Some(given), Some(secret)) => same_secret(given, secret.expose()),
         _ => false,
     };
-    let may = if path == PROMISE_PATH || path == sync::PATH {
+    let may = if [PROMISE_PATH, sync::PATH, nodes::PATH, context::PATH].contains(&path) {
         // Also from loopback: a promise given to a stranger would keep this member from being started, and flows are
         // programs.
         shows(admin.peer_secret.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_ref())
@@ -208,6 +218,7 @@ mod tests {
             shutdown: tokio::sync::mpsc::channel(1).0,
             attached: false,
             nr_launcher: None,
+            installer: Installer::default(),
         };
         let request = headers.iter().fold(Request::builder(), |builder, (name, value)| builder.header(*name, *value));
         admit(&admin, from.parse().unwrap(), &request.body(()).unwrap(), path).is_ok()
@@ -227,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_peers_questions_need_the_pairs_secret_wherever_they_come_from() {
-        for path in [PROMISE_PATH, sync::PATH] {
+        for path in [PROMISE_PATH, sync::PATH, nodes::PATH, context::PATH] {
             assert!(!admitted("127.0.0.1:1", path, &[]));
             assert!(!admitted("127.0.0.1:1", path, &[("authorization", "Bearer token")]));
             assert!(admitted("10.0.0.1:1", path, &[("authorization", "Bearer pair")]));
