@@ -11,6 +11,12 @@ pub const TICK: Duration = Duration::from_millis(50);
 /// The endpoint that says which member answered, under which epoch: `{"member":"a","epoch":3}`.
 pub const WHO: &str = "/who";
 
+/// The endpoint that gives back the number it was asked with, for [`crate::load`].
+pub const ECHO: &str = "/echo";
+
+/// The endpoint of [`Flows::alive_except`].
+pub const ALIVE: &str = "/alive";
+
 /// What the node of [`Flows::slow_close`] logs.
 pub const SLOW_CLOSE: &str = "slow close ready";
 
@@ -73,6 +79,24 @@ return msg;";
         let code =
             format!("{IDENTITY}msg.payload = identity;\nsetTimeout(() => node.send(msg), Number(msg.req.query.ms));");
         self.endpoint("slow", "/slow", &code);
+        self
+    }
+
+    /// `/alive` answers 200, and 500 on one member: flows that start there and don't serve.
+    #[must_use]
+    pub fn alive_except(mut self, member: &str) -> Self {
+        let code = format!("{IDENTITY}msg.statusCode = identity.member === '{member}' ? 500 : 200;\nreturn msg;");
+        self.endpoint("alive", ALIVE, &code);
+        self
+    }
+
+    /// `/echo` answers GET (`?id=N`) and POST (`{"id": N}`) with that number and who answers: for [`crate::load`].
+    #[must_use]
+    pub fn echo(mut self) -> Self {
+        let code = format!("{IDENTITY}msg.payload = {{...identity, id: Number(msg.payload.id)}};\nreturn msg;");
+        self.endpoint("echo", ECHO, &code);
+        self.nodes.push(json!({"id": "echo-post", "type": "http in", "z": "tab", "name": "", "url": ECHO,
+            "method": "post", "upload": false, "swaggerDoc": "", "wires": [["echo-do"]]}));
         self
     }
 

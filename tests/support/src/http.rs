@@ -84,6 +84,39 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Uploads a file as a browser's form does, in the field `field`.
+///
+/// # Errors
+/// As for [`Request::send`].
+pub fn upload(
+    to: SocketAddr,
+    path: &str,
+    field: &str,
+    file: &str,
+    bytes: &[u8],
+    within: Duration,
+) -> io::Result<Response> {
+    const BOUNDARY: &str = "the-boundary-of-this-test";
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let mut body = format!(
+        "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
+    )
+    .into_bytes();
+    body.extend_from_slice(bytes);
+    body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+    let mut stream = TcpStream::connect_timeout(&to, within)?;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\
+         Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.set_write_timeout(Some(within))?;
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(&body)?;
+    parse(&read_to_end(&mut stream, Instant::now() + within)?)
+}
+
 fn read_to_end(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     let mut chunk = [0; 16 << 10];

@@ -16,6 +16,8 @@ pub mod fault;
 pub mod flows;
 pub mod http;
 pub mod lab;
+pub mod load;
+pub mod nginx;
 pub mod node_red;
 pub mod pair;
 pub mod process;

@@ -59,6 +59,8 @@ pub struct Setup {
     pub clock: bool,
     /// Whether launchers reach the proxy by relays that can hold back what they pass on; not in a lab.
     pub relays: bool,
+    /// Whether the front follows HTTP, or bytes only.
+    pub http: bool,
 }
 
 impl Default for Setup {
@@ -73,6 +75,7 @@ impl Default for Setup {
             env: Vec::new(),
             clock: false,
             relays: false,
+            http: false,
         }
     }
 }
@@ -92,6 +95,7 @@ pub struct Pair {
     relays: Vec<Relay>,
     /// What libfaketime reads.
     clock: Option<PathBuf>,
+    http: bool,
     config: PathBuf,
     through: Vec<&'static str>,
     env: Vec<(&'static str, String)>,
@@ -169,8 +173,9 @@ impl Setup {
         let config = folder.path().join("hotspare.toml");
         write_secret(folder.path().join("admin.token"), TOKEN_ADMIN);
         let (through, env, _broker) = (self.through, self.env, broker);
+        let http = self.http;
         let mut pair =
-            Pair { proxy: None, members, sink, _broker, network, relays, clock, config, through, env, disk, folder };
+            Pair { proxy: None, members, sink, _broker, network, http, relays, clock, config, through, env, disk, folder };
         pair.write_config(&self.config);
         if self.clock {
             pair.set_clock("+0");
@@ -443,6 +448,7 @@ impl Pair {
     /// Writes the configuration: the smallest useful one, with `more` at its end.
     pub fn write_config(&mut self, more: &str) {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let front = SocketAddr::new(self.network.bind(PROXY), 1880);
         let mut text = format!(
             "[admin]
 listen = \"{admin}\"
@@ -456,11 +462,10 @@ listen = \"{links}\"
 dir = \"{store}\"
 [[instance]]
 name = \"{INSTANCE}\"
-listen = \"{front}\"
-",
+{tcp}",
             admin = SocketAddr::new(self.network.bind(PROXY), 9480),
             links = SocketAddr::new(self.network.bind(PROXY), 9481),
-            front = SocketAddr::new(self.network.bind(PROXY), 1880),
+            tcp = if self.http { String::new() } else { format!("listen = \"{front}\"\n") },
             token = path("admin.token"),
             store = path("store"),
         );
@@ -475,6 +480,9 @@ address = \"{ip}:1880\"
 launcher = {{ kind = \"hotspare\", url = \"http://{ip}:2880\", token_file = \"{token}\" }}
 "
             );
+        }
+        if self.http {
+            let _ = write!(text, "[[instance.listener]]\nname = \"main\"\nlisten = \"{front}\"\nprotocol = \"http\"\n");
         }
         text.push_str(more);
         write(self.config.clone(), &text);
@@ -494,6 +502,25 @@ launcher = {{ kind = \"hotspare\", url = \"http://{ip}:2880\", token_file = \"{t
             secrets.push((format!("the pair's secret, kept by {name}"), kept));
         }
         secrets
+    }
+
+    /// An address of the test's own beside the pair's, for something that stands in front of it. Loopback only.
+    ///
+    /// # Panics
+    /// If the pair runs in a lab.
+    pub fn spare_address(&self, port: u16) -> SocketAddr {
+        match &self.network {
+            Network::Loopback(block) => block.socket(8, port),
+            Network::Lab(_) => panic!("this pair runs in a lab"),
+        }
+    }
+
+    /// A hotspare command about this pair, as one who may do everything.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(hotspare());
+        command.args(arguments).env("HOTSPARE_ADMIN", format!("http://{}", self.admin()));
+        command.env("HOTSPARE_ADMIN_TOKEN", TOKEN_ADMIN);
+        command
     }
 
     /// The folder that holds everything of this pair: the proxy's store is `store`, members have `a` and `b`.
