@@ -92,7 +92,7 @@ fn a_rolling_restart_under_load_loses_no_request_and_tells_how_it_goes() {
     let before = pair.wait_until_steady();
     let processes = ["a", "b"].map(|name| pair.node_red_pid(name));
     let loads = Loads::start(&pair);
-    let output = pair.command(&["restart", INSTANCE, "--reason", "new nodes"]).output().unwrap();
+    let output = pair.cli(&["restart", INSTANCE, "--reason", "new nodes"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let after = pair.wait_until_steady();
@@ -153,7 +153,7 @@ fn a_rolling_restart_stops_at_its_first_failure_with_the_service_where_it_was() 
     // The new settings of the spare can't be loaded.
     std::fs::write(spare.user_dir.join("settings.js"), "throw new Error('a mistake in the new settings')").unwrap();
     let loads = Loads::start(&pair);
-    let output = pair.command(&["restart", INSTANCE]).output().unwrap();
+    let output = pair.cli(&["restart", INSTANCE]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains(&format!("member {}", spare.name)), "{said}");
     assert_eq!(pair.who().as_ref(), Ok(&before));
@@ -166,11 +166,11 @@ fn a_check_says_whether_a_switchover_would_work_and_does_nothing() {
     let mut pair = http_pair(Flows::new(), "");
     let before = pair.wait_until_steady();
     let spare = pair.other(&before.member).name;
-    let output = pair.command(&["switchover", INSTANCE, "--check"]).output().unwrap();
+    let output = pair.cli(&["switchover", INSTANCE, "--check"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     pair.launcher(spare).kill();
     let said = wait_until(PATIENCE, "the check to find the spare missing", || {
-        let output = pair.command(&["switchover", INSTANCE, "--check"]).output().unwrap();
+        let output = pair.cli(&["switchover", INSTANCE, "--check"]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() { Err(output) } else { Ok(said) }
     });

@@ -135,7 +135,7 @@ fn nodes_installed_on_the_active_are_installed_on_the_spare_which_is_no_spare_un
     let tarball = package(pair.folder(), "greeter", "1.0.0");
     install(&pair, &before.member, &tarball);
     wait_for_sync(&pair, false);
-    let check = pair.command(&["switchover", "line-1", "--check"]).output().unwrap();
+    let check = pair.cli(&["switchover", "line-1", "--check"]).output().unwrap();
     let said = String::from_utf8_lossy(&check.stderr);
     // Still different, or being restarted with them, or ready by now.
     assert!(check.status.success() || said.contains("nodes are installed") || said.contains(spare.name), "{said}");
@@ -173,7 +173,7 @@ fn nodes_that_cannot_be_installed_on_the_spare_keep_it_from_a_planned_change_and
     let _ = fs::remove_file(pair.member(&before.member).user_dir.join("package-lock.json"));
 
     let refusal = wait_until(INSTALLED_WITHIN, "npm's own words in the refusal", || {
-        let output = pair.command(&["switchover", "line-1", "--check"]).output().unwrap();
+        let output = pair.cli(&["switchover", "line-1", "--check"]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if said.contains("npm failed") { Ok(said) } else { Err(said) }
     });

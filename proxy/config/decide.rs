@@ -3,6 +3,9 @@
 //! Owns the mapping and nothing else: every value was checked before. Members are `A` and `B` in the order of
 //! the file; names stay outside of the core.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use hotspare_decide::message::{LauncherSettings, OnIsolated};
 use hotspare_decide::{
     Damping, Deadlines, Fencing, HealthSettings, LeaseSettings, Member as Side, OnUnreachable, PerMember, Settings,
@@ -59,7 +62,7 @@ impl Instance {
                 Isolated::Stop => OnIsolated::Stop,
                 Isolated::Run => OnIsolated::Run,
             },
-            context_every: self.copy_context,
+            context_every_s: self.copy_context.and_then(whole_seconds),
         }
     }
 }
@@ -76,6 +79,10 @@ impl Lease {
             stop_lead: self.stop_lead,
         }
     }
+}
+
+fn whole_seconds(time: Duration) -> Option<NonZeroU32> {
+    NonZeroU32::new(u32::try_from(time.as_secs()).unwrap_or(u32::MAX))
 }
 
 fn fencing(launcher: &Launcher) -> Fencing {

@@ -5,9 +5,10 @@
 
 use crate::ids::{Epoch, OpId};
 use crate::lease::LeaseSettings;
-use crate::time::{maybe_millis, millis};
+use crate::time::millis;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// The version of these messages.
@@ -376,9 +377,9 @@ pub struct LauncherSettings {
     pub boot_deadline: Duration,
     /// What an active does that reaches neither a controller nor its peer.
     pub on_isolated: OnIsolated,
-    /// How often the files of context stores are copied to the spare. `None`: never. Serde: milliseconds.
-    #[serde(with = "maybe_millis", rename = "context_every_ms", skip_serializing_if = "Option::is_none")]
-    pub context_every: Option<Duration>,
+    /// How often the files of context stores are copied to the spare, in seconds. `None`: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_every_s: Option<NonZeroU32>,
 }
 
 impl Default for LauncherSettings {
@@ -388,7 +389,7 @@ impl Default for LauncherSettings {
             hang_after: Duration::from_secs(2),
             boot_deadline: Duration::from_secs(60),
             on_isolated: OnIsolated::Stop,
-            context_every: None,
+            context_every_s: None,
         }
     }
 }

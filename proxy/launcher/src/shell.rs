@@ -631,7 +631,11 @@ impl Shell {
             last_ending: self.last_ending.clone(),
             links: self.args.controllers.iter().cloned().zip(self.outboxes.iter().map(Option::is_some)).collect(),
             peer: self.guard.record().peer.clone(),
-            context_every: self.guard.record().settings.and_then(|settings| settings.context_every),
+            context_every: self
+                .guard
+                .record()
+                .settings
+                .and_then(|settings| settings.context_every_s.map(|seconds| Duration::from_secs(seconds.get().into()))),
             ignored: self.guard.ignored(),
             dropped_lines: self.output.dropped(),
             resources: Arc::clone(&self.resources),

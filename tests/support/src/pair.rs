@@ -174,8 +174,21 @@ impl Setup {
         write_secret(folder.path().join("admin.token"), TOKEN_ADMIN);
         let (through, env, _broker) = (self.through, self.env, broker);
         let http = self.http;
-        let mut pair =
-            Pair { proxy: None, members, sink, _broker, network, http, relays, clock, config, through, env, disk, folder };
+        let mut pair = Pair {
+            proxy: None,
+            members,
+            sink,
+            _broker,
+            network,
+            http,
+            relays,
+            clock,
+            config,
+            through,
+            env,
+            disk,
+            folder,
+        };
         pair.write_config(&self.config);
         if self.clock {
             pair.set_clock("+0");
@@ -513,14 +526,6 @@ launcher = {{ kind = \"hotspare\", url = \"http://{ip}:2880\", token_file = \"{t
             Network::Loopback(block) => block.socket(8, port),
             Network::Lab(_) => panic!("this pair runs in a lab"),
         }
-    }
-
-    /// A hotspare command about this pair, as one who may do everything.
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(hotspare());
-        command.args(arguments).env("HOTSPARE_ADMIN", format!("http://{}", self.admin()));
-        command.env("HOTSPARE_ADMIN_TOKEN", TOKEN_ADMIN);
-        command
     }
 
     /// The folder that holds everything of this pair: the proxy's store is `store`, members have `a` and `b`.
