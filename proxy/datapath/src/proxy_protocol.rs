@@ -78,6 +78,10 @@ fn read_v1(bytes: &[u8]) -> Result<Option<Header>, Bad> {
         return if bytes.len() >= MAX_LINE { Err(Bad::TooLong) } else { Ok(None) };
     };
     let line = std::str::from_utf8(&seen[..end]).map_err(|_| Bad::Malformed)?;
+    // Another parser may take it for the end, also in what follows UNKNOWN and is not looked at.
+    if line.contains(['\r', '\n']) {
+        return Err(Bad::Malformed);
+    }
     let length = end + 2;
     let mut words = line.split(' ').skip(1);
     let family = words.next().ok_or(Bad::Malformed)?;
@@ -286,6 +290,8 @@ mod tests {
             ("PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n", Bad::Malformed),
             ("PROXY UDP4 1.2.3.4 5.6.7.8 1 2\r\n", Bad::Malformed),
             ("PROXY \r\n", Bad::Malformed),
+            ("PROXY UNKNOWN a\rb\r\n", Bad::Malformed),
+            ("PROXY UNKNOWN a\nb\r\n", Bad::Malformed),
             ("\r\n\r\n\0\r\nQUIX\n", Bad::Absent),
         ] {
             assert_eq!(read(text.as_bytes()), Err(bad), "{text:?}");

@@ -46,6 +46,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::channel;
 
 pub use args::LauncherArgs;
+pub use output::may_be_logged;
 
 use admin::Admin;
 use jitter::Jitter;

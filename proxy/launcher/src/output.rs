@@ -9,8 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Lines that may wait for a slow reader.
 const WAITING_LINES: usize = 1024;
@@ -90,11 +94,18 @@ impl<'a> MakeWriter<'a> for Output {
     }
 }
 
+/// Whether a line may be logged at all, whatever the level asked for: what goes over a link holds the pair's secret, and
+/// the websocket library writes every frame out at its lowest level.
+pub fn may_be_logged(line: &Metadata<'_>) -> bool {
+    !line.target().starts_with("tungstenite") || *line.level() <= Level::INFO
+}
+
 /// Sends the log to standard error, as `RUST_LOG` says (`info` without), unless a log was set up before.
 pub(crate) fn start_log() -> io::Result<Output> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = io::stderr().is_terminal();
     let output = Output::start(io::stderr())?;
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output.clone()).with_ansi(ansi).try_init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output.clone()).with_ansi(ansi);
+    let _ = lines.finish().with(filter_fn(may_be_logged)).try_init();
     Ok(output)
 }

@@ -17,6 +17,7 @@ pub mod flows;
 pub mod http;
 pub mod lab;
 pub mod load;
+pub mod mixed;
 pub mod nginx;
 pub mod node_red;
 pub mod pair;

@@ -106,7 +106,7 @@ fn random(options: &Options) -> bool {
     let mut dice = options.seed;
     let (mut count, mut all_well) = (0, true);
     while all_well && began.elapsed() < options.time {
-        let index = next(&mut dice) % faults.len() as u64;
+        let index = scenario::roll(&mut dice) % faults.len() as u64;
         let fault = faults[usize::try_from(index).unwrap_or(0)];
         count += 1;
         print!("{count:4} {:7.1} s  ", began.elapsed().as_secs_f64());
@@ -118,15 +118,6 @@ fn random(options: &Options) -> bool {
     }
     println!("{count} faults from seed {} in {:.0} s", options.seed, began.elapsed().as_secs_f64());
     verdict(&pair, &format!("fault-random-{}.jsonl", options.seed)) && all_well
-}
-
-/// SplitMix64 (Steele, Lea, Flood, 2014): small, and the same on every machine.
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
 }
 
 fn one(pair: &mut Pair, fault: &Fault) {

@@ -126,3 +126,12 @@ fn stays(pair: &Pair, active: &Who, time: Duration) {
 
 /// For faults that heal by themselves.
 fn nothing(_: &mut Pair, _: &Who) {}
+
+/// The next random number of a sequence. SplitMix64 (Steele, Lea, Flood, 2014): small, and the same on every machine.
+pub fn roll(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
