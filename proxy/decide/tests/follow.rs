@@ -85,6 +85,19 @@ fn without_a_lease_record_and_probe_must_agree() {
 }
 
 #[test]
+fn a_member_that_answers_wrong_gets_no_new_client_until_it_answers_well() {
+    let d = &mut follower(Fencing::Confirmed(OnUnreachable::Wait));
+    seen(d, 10, record());
+    probed(d, 20, Member::A, Some(FlowState::Running));
+    assert_eq!(d.route(), A);
+    let outcome = ProbeOutcome::Fail { reason: "stopped by somebody else".into() };
+    d.handle(at(30), Input::Probe { member: Member::A, check: 0, outcome, flows: None });
+    assert_eq!(d.route(), park(ParkReason::Suspect));
+    probed(d, 40, Member::A, Some(FlowState::Running));
+    assert_eq!(d.route(), A);
+}
+
+#[test]
 fn a_newer_record_ends_a_route_before_any_probe_does() {
     let d = &mut follower(Fencing::Confirmed(OnUnreachable::Wait));
     seen(d, 10, record());

@@ -49,6 +49,9 @@ impl Decider {
             (None, Route::To { member, .. }) if self.has_ended(member) => {
                 self.set_route(Route::Park { reason: ParkReason::NoActive }, Some(Duration::ZERO));
             }
+            (None, Route::To { member, .. }) if self.answers_wrong(member) => {
+                self.set_route(Route::Park { reason: ParkReason::Suspect }, None);
+            }
             _ => {}
         }
     }
@@ -93,6 +96,14 @@ impl Decider {
             }
             Fencing::Plain => self.is_superseded(member),
         }
+    }
+
+    /// It was reached and does not run as it should. A stop that another proxy ordered looks like this at first: here nobody
+    /// was told that its nodes have closed.
+    fn answers_wrong(&self, member: Member) -> bool {
+        let m = &self.members[member];
+        let confirmed = matches!(self.settings.fencing[member], Fencing::Confirmed(_));
+        confirmed && m.probed.is_none() && m.checks.iter().any(super::health::Check::failed_last)
     }
 
     fn is_superseded(&self, member: Member) -> bool {

@@ -27,6 +27,13 @@ pub(super) struct Check {
     reason: String,
 }
 
+impl Check {
+    /// Its last outcome was an answer, and a wrong one.
+    pub(super) fn failed_last(&self) -> bool {
+        self.passes == 0 && !self.mute && !self.reason.is_empty()
+    }
+}
+
 /// The active refused a connection, and is being looked at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Suspicion {
