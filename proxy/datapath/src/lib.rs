@@ -13,12 +13,14 @@
 //!             ↘ park (first in, first out, bounded) ↗
 //! ```
 //!
-//! System calls, counted with `strace -f -c -p PID` around a load of 32 connections at one time:
+//! System calls, counted by `benches/syscalls` with one connection at a time (under load several share an
+//! `epoll_wait`, and the accept that finds nothing more):
 //!
 //! | | calls |
 //! |---|---|
-//! | a connection with one request, closed by the member | 14: accept, socket, setsockopt, connect, 2 epoll_ctl, 3 recv, 2 send, shutdown, 2 close; and 0.4 shared with others (epoll_wait, the accept that finds nothing more) |
-//! | a message and its answer on an open connection | 4: 2 recv, 2 send; and 0.6 epoll_wait |
+//! | a TCP connection with one message, closed by the client | 17: 2 accept, socket, connect, 2 setsockopt, 2 epoll_ctl, 4 recv, 2 send, shutdown, 2 close; and 5 epoll_wait |
+//! | the same on an HTTP listener | 14: no shutdown, one setsockopt and one recv less; and 5 epoll_wait |
+//! | a message and its answer on an open connection | 4: 2 recv, 2 send; and 2 epoll_wait |
 //! | a bulky stream | 2 splice per 256 KiB to 1 MiB, and one that finds nothing more |
 //!
 //! What is saved, and why it loses nothing: options of clients' sockets are inherited from the listening socket;
