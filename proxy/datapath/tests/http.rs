@@ -362,7 +362,7 @@ fn random_bodies_in_random_pieces_pass_unchanged() {
                     let most = [1, 1000, 70_000, 2 << 20][random.next() as usize % 4];
                     let mut body = vec![0; random.next() as usize % (most + 1)];
                     random.fill(&mut body);
-                    let (kind, chunked) = (["/length", "/chunked"][round % 2], random.next() % 2 == 0);
+                    let (kind, chunked) = (["/length", "/chunked"][round % 2], random.next().is_multiple_of(2));
                     let mut wire = Vec::new();
                     write_body(&mut wire, kind, &body, chunked).unwrap();
                     let mut stream = client.stream.try_clone().unwrap();
@@ -374,7 +374,7 @@ fn random_bodies_in_random_pieces_pass_unchanged() {
                                 let (piece, left) = rest.split_at(size.min(rest.len()));
                                 stream.write_all(piece).unwrap();
                                 rest = left;
-                                if random.next() % 50 == 0 {
+                                if random.next().is_multiple_of(50) {
                                     std::thread::sleep(Duration::from_millis(1));
                                 }
                             }
