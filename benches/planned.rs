@@ -8,10 +8,10 @@
 //! A pause is the longest that any request waited of those under way during the change, or the longest time without an
 //! answer to anybody. A request counts as lost if its answer was anything but 200 with its own number in it. Exits with 1 if one of ours was.
 
-#[allow(dead_code)]
+#[allow(dead_code, clippy::unwrap_used)]
 #[path = "../tests/flowfuse/launched.rs"]
 mod launched;
-#[allow(dead_code)]
+#[allow(dead_code, clippy::unwrap_used)]
 #[path = "../tests/flowfuse/platform_stand_in.rs"]
 mod platform_stand_in;
 

@@ -163,14 +163,14 @@ fn nodes_installed_on_the_active_are_installed_on_the_spare_which_is_no_spare_un
 fn nodes_that_cannot_be_installed_on_the_spare_keep_it_from_a_planned_change_and_from_no_other() {
     let pair = Setup::default().start();
     let before = pair.wait_until_steady();
-    let tarball = package(pair.folder(), "greeter", "1.0.0");
-    install(&pair, &before.member, &tarball);
-    // Gone again before the spare's npm can have it: only the active has its module.
-    let own = pair.member(&before.member).user_dir.join("package.json");
-    let mut manifest: Value = serde_json::from_slice(&fs::read(&own).unwrap()).unwrap();
-    manifest["dependencies"]["greeter"] = json!(format!("file:{}", path(&pair.folder().join("gone.tgz"))));
-    fs::write(&own, manifest.to_string()).unwrap();
-    let _ = fs::remove_file(pair.member(&before.member).user_dir.join("package-lock.json"));
+    // A module that the active has and nobody can get any more. `package.json` comes last: it makes it count.
+    let home = &pair.member(&before.member).user_dir;
+    fs::create_dir_all(home.join("node_modules/greeter")).unwrap();
+    fs::write(home.join("node_modules/greeter/package.json"), r#"{"name":"greeter","version":"1.0.0"}"#).unwrap();
+    let gone = format!("file:{}", path(&pair.folder().join("gone.tgz")));
+    let manifest = json!({"name": "node-red-project", "version": "0.0.1", "dependencies": {"greeter": gone}});
+    fs::write(home.join("package.json.new"), manifest.to_string()).unwrap();
+    fs::rename(home.join("package.json.new"), home.join("package.json")).unwrap();
 
     let refusal = wait_until(INSTALLED_WITHIN, "npm's own words in the refusal", || {
         let output = pair.cli(&["switchover", "line-1", "--check"]).output().unwrap();

@@ -25,6 +25,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
 use crate::shell::{self, Input};
+use crate::sync::look;
 
 /// Where a launcher takes its peer's nodes.
 pub(crate) const PATH: &str = "/hotspare/v1/nodes";
@@ -133,7 +134,10 @@ impl Installer {
                 Ok(()) => tracing::info!("the nodes of the active are installed here, and Node-RED was restarted"),
                 Err(why) => tracing::error!(why, "the nodes of the active could not be installed here"),
             }
-            *installer.state() = State { busy: false, failed: outcome.err().map(|why| (nodes.installed, why)) };
+            let failed = outcome.err().map(|why| (nodes.installed, why));
+            // Told before the peer may ask again: it would send the same once more, for ever.
+            tell(&inputs, &user_dir, failed.as_ref().map(|(_, why)| why.clone())).await;
+            *installer.state() = State { busy: false, failed };
         });
         true
     }
@@ -160,6 +164,13 @@ fn unpack(user_dir: &Path, uploaded: &BTreeMap<String, String>) -> io::Result<()
         replace(&path, Some(&BASE64.decode(content.as_bytes()).map_err(io::Error::other)?))?;
     }
     Ok(())
+}
+
+/// Tells the guard what is installed now.
+async fn tell(inputs: &Sender<Input>, user_dir: &Path, problem: Option<String>) {
+    if let Some(run) = look(inputs).await.and_then(|view| view.run) {
+        let _ = inputs.send(Input::Nodes { run, installed: installed(user_dir), problem }).await;
+    }
 }
 
 async fn install(user_dir: &Path, nodes: &Nodes) -> Result<(), String> {
@@ -189,8 +200,9 @@ async fn install(user_dir: &Path, nodes: &Nodes) -> Result<(), String> {
 }
 
 async fn npm(user_dir: &Path) -> Result<(), String> {
-    let mut command = Command::new("npm");
-    command.args(NPM).current_dir(user_dir).stdin(Stdio::null()).kill_on_drop(true);
+    // It must not have this launcher's own priority: an installation would take the processor from what runs flows.
+    let mut command = Command::new("nice");
+    command.args(["-n", "15", "npm"]).args(NPM).current_dir(user_dir).stdin(Stdio::null()).kill_on_drop(true);
     let output = match tokio::time::timeout(INSTALL_WITHIN, command.output()).await {
         Ok(output) => output.map_err(|error| format!("npm cannot be run: {error}"))?,
         Err(_) => return Err(format!("npm was not done within {INSTALL_WITHIN:?}")),
