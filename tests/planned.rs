@@ -19,10 +19,19 @@ use hotspare_test_support::witness::judge;
 /// For each of two loads at once, one directly and one through nginx, on a machine that may be busy.
 const MODEST: Plan = Plan { new_per_second: 40, kept: 8, pause: Duration::from_millis(20) };
 
-/// `more` goes on in the table of failover.
-fn http_pair(flows: Flows, more: &str) -> Pair {
+/// Nothing here may depend on how fast a busy machine is: whoever waits may wait long, and busy is not hung.
+const PATIENT: &str = "wait_for_preferred = \"1m\"\n[instance.health]\nhang_after = \"20s\"\n\
+                       [instance.timeouts]\ndrain = \"20s\"\npark = \"30s\"\n";
+
+fn setup(flows: Flows, timeouts: &str) -> Setup {
     let defaults = Setup::default();
-    Setup { flows: flows.echo(), http: true, config: format!("{}{more}", defaults.config), ..defaults }.start()
+    let config = format!("{}{PATIENT}{timeouts}", defaults.config);
+    Setup { flows: flows.echo(), http: true, config, ..defaults }
+}
+
+/// `timeouts` goes on in the table of that name.
+fn http_pair(flows: Flows, timeouts: &str) -> Pair {
+    setup(flows, timeouts).start()
 }
 
 /// A load on the pair itself and one through an nginx before it.
@@ -113,8 +122,7 @@ fn a_rolling_restart_under_load_loses_no_request_and_tells_how_it_goes() {
 #[test]
 fn a_new_active_that_does_not_serve_gives_way_to_the_old_and_clients_only_wait() {
     let check = format!(
-        "wait_for_preferred = \"1m\"\n[[instance.health.check]]\nkind = \"http\"\npath = \"{ALIVE}\"\nactive_only = true\n\
-         [instance.timeouts]\nverify = \"500ms\"\n"
+        "verify = \"500ms\"\n[[instance.health.check]]\nkind = \"http\"\npath = \"{ALIVE}\"\nactive_only = true\n"
     );
     let pair = http_pair(Flows::new().alive_except("b"), &check);
     let before = pair.wait_until_steady();
@@ -130,7 +138,7 @@ fn a_new_active_that_does_not_serve_gives_way_to_the_old_and_clients_only_wait()
 
 #[test]
 fn a_new_active_that_does_not_start_gives_way_to_the_old_and_clients_only_wait() {
-    let pair = http_pair(Flows::new(), "");
+    let pair = http_pair(Flows::new(), "start = \"3s\"\n");
     let before = pair.wait_until_steady();
     let spare = pair.node_red_pid(pair.other(&before.member).name);
     let loads = Loads::start(&pair);
@@ -146,7 +154,7 @@ fn a_new_active_that_does_not_start_gives_way_to_the_old_and_clients_only_wait()
 
 #[test]
 fn a_rolling_restart_stops_at_its_first_failure_with_the_service_where_it_was() {
-    let pair = http_pair(Flows::new(), "[instance.timeouts]\nrestart = \"15s\"\n");
+    let pair = http_pair(Flows::new(), "restart = \"15s\"\n");
     let before = pair.wait_until_steady();
     let spare = pair.other(&before.member);
     let active = pair.node_red_pid(&before.member);
@@ -180,8 +188,7 @@ fn a_check_says_whether_a_switchover_would_work_and_does_nothing() {
 
 #[test]
 fn a_rolling_restart_brings_a_new_node_red_to_both() {
-    let defaults = Setup::default();
-    let mut pair = Setup { flows: Flows::new().echo(), http: true, ..defaults }.prepare();
+    let mut pair = setup(Flows::new(), "").prepare();
     // What a package manager replaces.
     let program = pair.folder().join("node-red");
     let write = |version: NodeRed| {
