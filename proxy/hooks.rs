@@ -89,7 +89,7 @@ async fn deliver(hook: &Hook, entry: &Arc<Entry>) {
 async fn post(url: &str, body: &serde_json::Value, secret: Option<&Secret>, timeout: Duration) -> Result<(), String> {
     let signature = secret.map(|secret| format!("sha256={}", sign(secret, body.to_string().as_bytes())));
     let headers: Vec<(&str, &str)> = signature.iter().map(|s| ("x-hotspare-signature", s.as_str())).collect();
-    let ask = Ask { method: Method::POST, url, bearer: None, headers: &headers, json: Some(body), timeout };
+    let ask = Ask { method: Method::POST, url, bearer: None, headers: &headers, json: Some(body), tls: None, timeout };
     let answer = ask.send().await.map_err(|e| e.to_string())?;
     if answer.status.is_success() { Ok(()) } else { Err(format!("status {}", answer.status)) }
 }

@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hotspare_tls::stream::{self, Expected};
+use hotspare_tls::{ClientFiles, Keeper};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request, StatusCode, Uri};
@@ -20,7 +22,7 @@ const MAX_BODY_BYTES: usize = 4 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The address is not one that can be asked.
-    #[error("'{0}' is not an http:// address")]
+    #[error("'{0}' is not an http:// or https:// address")]
     Address(String),
     /// The connection was refused: nothing listens on that port.
     #[error("connection refused")]
@@ -68,6 +70,8 @@ pub struct Ask<'a> {
     pub headers: &'a [(&'a str, &'a str)],
     /// Sent with `Content-Type: application/json`.
     pub json: Option<&'a serde_json::Value>,
+    /// What an https server is verified with; none: what the system trusts.
+    pub tls: Option<&'a Expected>,
     /// For the whole of it: resolving, connecting, answer and body.
     pub timeout: Duration,
 }
@@ -75,7 +79,7 @@ pub struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// A plain GET.
     pub fn get(url: &'a str, timeout: Duration) -> Self {
-        Self { method: Method::GET, url, bearer: None, headers: &[], json: None, timeout }
+        Self { method: Method::GET, url, bearer: None, headers: &[], json: None, tls: None, timeout }
     }
 
     /// A POST of `json`.
@@ -87,6 +91,13 @@ impl<'a> Ask<'a> {
     #[must_use]
     pub fn bearer(mut self, token: Option<&'a str>) -> Self {
         self.bearer = token;
+        self
+    }
+
+    /// An https server is verified with this.
+    #[must_use]
+    pub fn tls(mut self, tls: Option<&'a Expected>) -> Self {
+        self.tls = tls;
         self
     }
 
@@ -102,14 +113,26 @@ impl<'a> Ask<'a> {
     async fn exchange(self) -> Result<Answer, HttpError> {
         let failed = |e: &dyn std::fmt::Display| HttpError::Failed(e.to_string());
         let uri: Uri = self.url.parse().map_err(|_| HttpError::Address(self.url.to_owned()))?;
-        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http"));
-        let authority = authority.ok_or_else(|| HttpError::Address(self.url.to_owned()))?;
+        let tls = match uri.scheme_str() {
+            Some("http") => None,
+            Some("https") => Some(match self.tls {
+                Some(tls) => tls.clone(),
+                None => {
+                    let client = Keeper::default().client(ClientFiles::default()).map_err(|e| failed(&e))?;
+                    Expected { client, name: None }
+                }
+            }),
+            _ => return Err(HttpError::Address(self.url.to_owned())),
+        };
+        let authority = uri.authority().ok_or_else(|| HttpError::Address(self.url.to_owned()))?;
+        let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
         let host = authority.host().trim_matches(['[', ']']);
-        let stream = connect(host, authority.port_u16().unwrap_or(80)).await.map_err(|e| match e.kind() {
+        let stream = connect(host, port).await.map_err(|e| match e.kind() {
             std::io::ErrorKind::ConnectionRefused => HttpError::Refused,
             _ => failed(&e),
         })?;
         stream.set_nodelay(true).map_err(|e| failed(&e))?;
+        let stream = stream::connect(stream, tls.as_ref(), authority.host()).await.map_err(|e| failed(&e))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
 

@@ -57,6 +57,13 @@ pub fn render(status: &Status, drills: &Drills, lost: [(&'static str, u64); 2]) 
         families.counter("hotspare_lines_lost_total", help, &[("file", file)], lines);
     }
     controller(&mut families, status);
+    for shared in &status.shared {
+        for (reason, count) in &shared.closed {
+            let labels = [("address", shared.address.as_str()), ("reason", *reason)];
+            let help = "Connections to an address that instances share by name, ended before they were any instance's.";
+            families.counter("hotspare_shared_closed_total", help, &labels, *count);
+        }
+    }
     for instance in &status.instances {
         instance_families(&mut families, instance);
         if let Some(age) = drills.age_ms(&instance.name) {

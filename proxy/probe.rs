@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hotspare_decide::message::FlowState;
 use hotspare_decide::{Member, ProbeOutcome};
+use hotspare_tls::stream::{self, Expected};
 use tokio::sync::Notify;
 
 use crate::config::{CheckKind, Health, HostPort, StatusRange};
@@ -27,6 +28,8 @@ pub struct Checked {
     pub member: Member,
     /// Where it serves.
     pub address: HostPort,
+    /// TLS to the port of that address, if it speaks that.
+    pub tls: Option<Expected>,
     /// For `/flows/state` of a Node-RED with `adminAuth`.
     pub token: Option<hotspare_protocol::Secret>,
     /// The instance's checks.
@@ -62,10 +65,12 @@ pub async fn run(checked: Checked, engine: Handle) {
                 let port = check.port.unwrap_or(checked.address.port);
                 let host = &checked.address.host;
                 let timeout = checked.health.timeout;
+                let tls = checked.tls.as_ref().filter(|_| port == checked.address.port);
+                let url = |path: &str| url(host, port, path, tls.is_some());
                 match check.kind {
-                    CheckKind::Tcp => (tcp(host, port, timeout).await, None),
-                    CheckKind::Http => (http(&url(host, port, &check.path), &check.status, timeout).await, None),
-                    CheckKind::FlowsState => flows_state(&checked, &url(host, port, "/flows/state"), is_active).await,
+                    CheckKind::Tcp => (tcp(host, port, tls, timeout).await, None),
+                    CheckKind::Http => (http(&url(&check.path), tls, &check.status, timeout).await, None),
+                    CheckKind::FlowsState => flows_state(&checked, &url("/flows/state"), tls, is_active).await,
                 }
             };
             let (instance, member) = (checked.instance, checked.member);
@@ -83,20 +88,24 @@ pub async fn run(checked: Checked, engine: Handle) {
     }
 }
 
-fn url(host: &str, port: u16, path: &str) -> String {
-    if host.contains(':') { format!("http://[{host}]:{port}{path}") } else { format!("http://{host}:{port}{path}") }
+fn url(host: &str, port: u16, path: &str, tls: bool) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+    format!("{scheme}://{open}{host}{close}:{port}{path}")
 }
 
-async fn tcp(host: &str, port: u16, timeout: Duration) -> ProbeOutcome {
-    match tokio::time::timeout(timeout, connect(host, port)).await {
+/// A connection, and its TLS handshake where there is one.
+async fn tcp(host: &str, port: u16, tls: Option<&Expected>, timeout: Duration) -> ProbeOutcome {
+    let open = async { stream::connect(connect(host, port).await?, tls, host).await };
+    match tokio::time::timeout(timeout, open).await {
         Ok(Ok(_)) => ProbeOutcome::Pass,
         Ok(Err(error)) => ProbeOutcome::Fail { reason: format!("{host}:{port}: {error}") },
         Err(_) => ProbeOutcome::Unknown { reason: format!("{host}:{port}: no connection within {timeout:?}") },
     }
 }
 
-async fn http(url: &str, expected: &[StatusRange], timeout: Duration) -> ProbeOutcome {
-    match Ask::get(url, timeout).send().await {
+async fn http(url: &str, tls: Option<&Expected>, expected: &[StatusRange], timeout: Duration) -> ProbeOutcome {
+    match Ask::get(url, timeout).tls(tls).send().await {
         Ok(answer) => {
             let status = answer.status.as_u16();
             if expected.iter().any(|range| (range.first..=range.last).contains(&status)) {
@@ -118,13 +127,18 @@ fn unanswered(url: &str, error: &HttpError) -> ProbeOutcome {
 }
 
 /// A 200 is no proof: the body must say what this member's role asks for.
-async fn flows_state(checked: &Checked, url: &str, is_active: bool) -> (ProbeOutcome, Option<FlowState>) {
+async fn flows_state(
+    checked: &Checked,
+    url: &str,
+    tls: Option<&Expected>,
+    is_active: bool,
+) -> (ProbeOutcome, Option<FlowState>) {
     #[derive(serde::Deserialize)]
     struct State {
         state: String,
     }
     let token = checked.token.as_ref().map(hotspare_protocol::Secret::expose);
-    let answer = match Ask::get(url, checked.health.timeout).bearer(token).send().await {
+    let answer = match Ask::get(url, checked.health.timeout).bearer(token).tls(tls).send().await {
         Ok(answer) => answer,
         Err(error) => return (unanswered(url, &error), None),
     };

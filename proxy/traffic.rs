@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use hotspare_datapath::proxy_protocol::{Network, Version};
 use hotspare_datapath::{
-    CloseReason, Config as DataConfig, DataPath, Drain, Error, InstanceId, InstanceSpec, Limits, Listener,
-    ListenerSpec, Protocol, Proxied, Route as DataRoute, Signal, SignalKind, Timeouts,
+    CloseReason, Config as DataConfig, Counters, DataPath, Drain, Error, InstanceId, InstanceSpec, Limits, Listener,
+    ListenerSpec, MemberTls, Protocol, Proxied, Route as DataRoute, Signal, SignalKind, Timeouts,
 };
 use hotspare_decide::{ConnectTrouble, Epoch, Member, ParkReason, Route};
+use hotspare_tls::{Bad, Keeper, Server, ServerFiles};
 
 use crate::config;
-use crate::engine::status::{ListenerStatus, TrafficStatus};
+use crate::engine::status::{ListenerStatus, SharedStatus, TrafficStatus};
 use crate::engine::{Handle, Input, Routes};
 use crate::probe::ActiveMark;
 use crate::takeover::{Routed, Sockets};
@@ -36,6 +37,7 @@ const RETIRE_LOOK: Duration = Duration::from_millis(20);
 pub struct Traffic {
     path: DataPath,
     sockets: Arc<Sockets>,
+    keeper: Keeper,
     instances: RwLock<HashMap<u32, Arc<Mutex<Served>>>>,
     /// The process whose place was taken, as long as it has connections left.
     elder: Mutex<Option<Routed>>,
@@ -58,7 +60,12 @@ impl Traffic {
     ///
     /// # Errors
     /// What the system refused.
-    pub fn start(proxy: &config::Proxy, engine: Handle, sockets: Arc<Sockets>) -> Result<Arc<Self>, Error> {
+    pub fn start(
+        proxy: &config::Proxy,
+        engine: Handle,
+        sockets: Arc<Sockets>,
+        keeper: Keeper,
+    ) -> Result<Arc<Self>, Error> {
         let data = DataConfig {
             threads: proxy.threads.unwrap_or(0),
             max_connections: proxy.max_connections as usize,
@@ -76,7 +83,7 @@ impl Traffic {
             None => {}
         };
         let path = DataPath::start(data, Arc::new(sink))?;
-        let traffic = Arc::new(Self { path, sockets, instances: RwLock::default(), elder: Mutex::default() });
+        let traffic = Arc::new(Self { path, sockets, keeper, instances: RwLock::default(), elder: Mutex::default() });
         let tell = Arc::downgrade(&traffic);
         std::thread::Builder::new()
             .name("drained".to_owned())
@@ -132,7 +139,7 @@ impl Traffic {
         let mut served = lock(&served);
         let id = InstanceId(number);
         let mut old: Vec<_> = std::mem::take(&mut served.listeners).into_iter().map(Some).collect();
-        let same_times = served.spec.timeouts == spec.timeouts;
+        let same_times = served.spec.timeouts == spec.timeouts && same_tls(&served.spec, spec);
         let mut listeners = Vec::new();
         let mut fresh = Vec::new();
         let mut failed = None;
@@ -182,11 +189,14 @@ impl Traffic {
         let listener = &spec.listeners[index];
         let timeouts = Timeouts {
             connect: spec.timeouts.connect,
+            handshake: spec.timeouts.handshake,
             idle: spec.timeouts.idle.0.unwrap_or(Duration::MAX),
             head: spec.timeouts.head,
             ..Timeouts::default()
         };
         let name = format!("{}/{}", spec.name.as_str(), listener.name.as_str());
+        let [a, b] = [0, 1].map(|member| self.member_tls(&spec.members[member], listener.port));
+        let member_tls = [a.map_err(bad_file(&name))?, b.map_err(bad_file(&name))?];
         let bound = self.path.add_listener(ListenerSpec {
             instance,
             name: name.clone(),
@@ -198,11 +208,34 @@ impl Traffic {
             },
             timeouts,
             proxied: proxied(listener),
+            names: listener.sni.iter().map(|name| name.as_str().to_owned()).collect(),
+            tls: self.tls(listener).map_err(bad_file(&name))?,
+            member_tls,
             inherited: self.sockets.take(listener.listen),
         })?;
         tracing::info!(listener = %name, address = %bound.addr, "listening");
         let status = ListenerStatus { name: listener.name.as_str().to_owned(), address: bound.addr.to_string() };
         Ok((bound, status))
+    }
+
+    /// TLS of a listener's clients, if it is ended here.
+    fn tls(&self, listener: &config::Listener) -> Result<Option<Server>, Bad> {
+        if listener.tls.is_empty() {
+            return Ok(None);
+        }
+        let mut files = ServerFiles::of(listener.tls.clone());
+        if listener.protocol == config::Protocol::Http {
+            files.alpn = vec!["http/1.1"];
+        }
+        self.keeper.server(files).map(Some)
+    }
+
+    /// TLS to a member's port, if it speaks that there.
+    fn member_tls(&self, member: &config::Member, port: Option<u16>) -> Result<Option<MemberTls>, Bad> {
+        let Some(tls) = member.tls_to(port.unwrap_or(member.address.port)) else { return Ok(None) };
+        let name =
+            hotspare_tls::stream::server_name(&tls.server_name).expect("it was looked at with the configuration");
+        Ok(Some(MemberTls { config: self.keeper.client(tls.authorities.clone())?, name }))
     }
 
     /// Looks the members' names up, again and again.
@@ -395,21 +428,42 @@ impl Routes for Arc<Traffic> {
 
     fn traffic(&self, instance: u32) -> TrafficStatus {
         let Ok(counters) = self.path.counters(InstanceId(instance)) else { return TrafficStatus::default() };
-        let closed = CloseReason::ALL.iter().map(|reason| (reason.label(), counters.closed_for(*reason)));
         TrafficStatus {
             connections: counters.active,
             connections_total: counters.accepted,
             parked: counters.parked,
             bytes_in: counters.bytes_up,
             bytes_out: counters.bytes_down,
-            closed: closed.filter(|(_, count)| *count > 0).collect(),
+            closed: closed(&counters),
         }
+    }
+
+    fn shared(&self) -> Vec<SharedStatus> {
+        let one = |(address, counters): (SocketAddr, Counters)| SharedStatus {
+            address: address.to_string(),
+            connections: counters.active,
+            closed: closed(&counters),
+        };
+        self.path.fronts().into_iter().map(one).collect()
     }
 
     fn listeners(&self, instance: u32) -> Vec<ListenerStatus> {
         let served = self.served(instance);
         served.map_or_else(Vec::new, |served| lock(&served).listeners.iter().map(|(_, s)| s.clone()).collect())
     }
+}
+
+/// A certificate that was good when the configuration was read, and is not now.
+fn bad_file(listener: &str) -> impl Fn(Bad) -> Error + '_ {
+    move |bad| Error::System {
+        what: "a certificate",
+        reason: std::io::Error::other(format!("listener {listener}: {bad}")),
+    }
+}
+
+fn closed(counters: &Counters) -> std::collections::BTreeMap<&'static str, u64> {
+    let all = CloseReason::ALL.iter().map(|reason| (reason.label(), counters.closed_for(*reason)));
+    all.filter(|(_, count)| *count > 0).collect()
 }
 
 fn trouble(kind: SignalKind) -> Option<ConnectTrouble> {
@@ -419,6 +473,13 @@ fn trouble(kind: SignalKind) -> Option<ConnectTrouble> {
         SignalKind::ResetBeforeFirstByte => Some(ConnectTrouble::Reset),
         SignalKind::Recovered | SignalKind::Quiet | SignalKind::Clear => None,
     }
+}
+
+/// Whether what a listener knows of the members' TLS has stayed.
+fn same_tls(old: &config::Instance, new: &config::Instance) -> bool {
+    let known =
+        |spec: &config::Instance| spec.members.each_ref().map(|m| m.tls.clone().map(|tls| (tls, m.address.port)));
+    known(old) == known(new)
 }
 
 fn lock(served: &Mutex<Served>) -> MutexGuard<'_, Served> {

@@ -69,6 +69,7 @@ protoc protobuf-compiler
 /usr/include/google/protobuf/empty.proto libprotobuf-dev
 valgrind valgrind
 curl curl
+openssl openssl
 jq jq
 cc build-essential
 node nodejs

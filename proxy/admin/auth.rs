@@ -1,7 +1,8 @@
 //! Who may do what on the admin listener.
 //!
-//! Without tokens the listener is on loopback only (the configuration refuses anything else), and whoever can
-//! reach it may do everything. With tokens, each belongs to a role, and a role includes the ones below it.
+//! Without tokens and clients the listener is on loopback only (the configuration refuses anything else), and whoever
+//! can reach it may do everything. Otherwise each token, and each name in a client's certificate, belongs to a role,
+//! and a role includes the ones below it.
 
 use std::net::SocketAddr;
 
@@ -34,11 +35,23 @@ impl Role {
     }
 }
 
-/// The tokens that are valid.
+impl From<crate::config::Role> for Role {
+    fn from(role: crate::config::Role) -> Self {
+        match role {
+            crate::config::Role::Read => Self::Read,
+            crate::config::Role::Operate => Self::Operate,
+            crate::config::Role::Admin => Self::Admin,
+        }
+    }
+}
+
+/// The tokens and the names that are valid. With none of either the listener is on loopback and asks for none.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// Empty means that the listener is on loopback and asks for none.
+    /// What is shown, and what it gives.
     pub tokens: Vec<Bearer>,
+    /// Name in a client's certificate and the role it gives.
+    pub clients: Vec<(String, Role)>,
 }
 
 /// A token and what it gives. `Debug` does not show the token.
@@ -55,7 +68,7 @@ pub struct Bearer {
 /// Why a request was not allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// No token, or none that is valid.
+    /// No token or certificate, or none that is valid.
     NoToken,
     /// A valid token whose role does not include this.
     NotThatRole,
@@ -75,8 +88,8 @@ impl Denied {
     /// The sentence to answer with.
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::NoToken => "a bearer token is needed here",
-            Self::NotThatRole => "this token's role does not include that",
+            Self::NoToken => "a bearer token is needed here, or a certificate that is known",
+            Self::NotThatRole => "this role does not include that",
             Self::ForeignOrigin => "requests from pages of another origin are refused",
         }
     }
@@ -86,33 +99,36 @@ impl Access {
     /// From the configuration.
     pub fn of(admin: &crate::config::Admin) -> Self {
         let tokens = admin.users.iter().flat_map(|user| {
-            let role = match user.role {
-                crate::config::Role::Read => Role::Read,
-                crate::config::Role::Operate => Role::Operate,
-                crate::config::Role::Admin => Role::Admin,
-            };
+            let role = Role::from(user.role);
             user.tokens.valid().map(move |token| Bearer {
                 name: user.name.as_str().to_owned(),
                 token: token.clone(),
                 role,
             })
         });
-        Self { tokens: tokens.collect() }
+        let clients = admin.clients.iter().map(|(name, role)| (name.clone(), Role::from(*role)));
+        Self { tokens: tokens.collect(), clients: clients.collect() }
     }
 
-    /// Whether a request with `headers` from `from` may do what needs `role`; names who asked, for the
-    /// audit record, and the role they have.
+    /// Whether a request with `headers` from `from` may do what needs `role`; `shown` are the names in the certificate
+    /// that its connection has shown. Names who asked, for the audit record, and the role they have.
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn allows(&self, headers: &HeaderMap, from: SocketAddr, role: Role) -> Result<(String, Role), Denied> {
+    pub fn allows(
+        &self,
+        headers: &HeaderMap,
+        from: SocketAddr,
+        shown: &[String],
+        role: Role,
+    ) -> Result<(String, Role), Denied> {
         if role >= Role::Operate && !same_origin(headers) {
             return Err(Denied::ForeignOrigin);
         }
         if role == Role::Anyone {
             return Ok((from.to_string(), Role::Anyone));
         }
-        if self.tokens.is_empty() {
+        if self.tokens.is_empty() && self.clients.is_empty() {
             // Without tokens only loopback is served; a name in Host would be a page that re-bound its own name to us.
             return if host_is_local(headers) {
                 Ok((format!("somebody at {}", from.ip()), Role::Admin))
@@ -120,15 +136,17 @@ impl Access {
                 Err(Denied::ForeignOrigin)
             };
         }
+        let by_name = self.clients.iter().filter(|(name, _)| shown.contains(name));
+        let by_name = by_name.map(|(name, role)| (*role, name.clone())).max();
         let given = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
-        let given = given.ok_or(Denied::NoToken)?;
         // Every token is compared, so that the time does not tell which one matched.
-        let matching = self.tokens.iter().filter(|bearer| same_secret(given, bearer.token.expose()));
-        match matching.max_by_key(|bearer| bearer.role) {
+        let by_token = given.and_then(|given| {
+            let matching = self.tokens.iter().filter(|bearer| same_secret(given, bearer.token.expose()));
+            matching.map(|bearer| (bearer.role, bearer.name.clone())).max()
+        });
+        match by_name.max(by_token) {
             None => Err(Denied::NoToken),
-            Some(bearer) if bearer.role >= role => {
-                Ok((format!("{} ({}) at {}", bearer.name, bearer.role.word(), from.ip()), bearer.role))
-            }
+            Some((best, name)) if best >= role => Ok((format!("{name} ({}) at {}", best.word(), from.ip()), best)),
             Some(_) => Err(Denied::NotThatRole),
         }
     }
@@ -170,27 +188,46 @@ mod tests {
     #[test]
     fn a_role_includes_the_ones_below_it_and_no_more() {
         let bearer = |token, role| Bearer { name: "n".to_owned(), token: Secret::new(token), role };
-        let access = Access { tokens: vec![bearer("r", Role::Read), bearer("o", Role::Operate)] };
-        let ask =
-            |token: &str, role| access.allows(&headers(&[("authorization", &format!("Bearer {token}"))]), from(), role);
+        let tokens = vec![bearer("r", Role::Read), bearer("o", Role::Operate)];
+        let access = Access { tokens, clients: Vec::new() };
+        let ask = |token: &str, role| {
+            access.allows(&headers(&[("authorization", &format!("Bearer {token}"))]), from(), &[], role)
+        };
         assert!(ask("r", Role::Read).is_ok());
         assert_eq!(ask("r", Role::Operate), Err(Denied::NotThatRole));
         assert!(ask("o", Role::Read).is_ok() && ask("o", Role::Operate).is_ok());
         assert_eq!(ask("o", Role::Admin), Err(Denied::NotThatRole));
         assert_eq!(ask("x", Role::Read), Err(Denied::NoToken));
-        assert_eq!(access.allows(&HeaderMap::new(), from(), Role::Read), Err(Denied::NoToken));
-        assert!(access.allows(&HeaderMap::new(), from(), Role::Anyone).is_ok());
+        assert_eq!(access.allows(&HeaderMap::new(), from(), &[], Role::Read), Err(Denied::NoToken));
+        assert!(access.allows(&HeaderMap::new(), from(), &[], Role::Anyone).is_ok());
+    }
+
+    #[test]
+    fn a_certificate_gives_the_role_of_the_names_in_it() {
+        let clients = vec![("leader".to_owned(), Role::Operate), ("screen".to_owned(), Role::Read)];
+        let access = Access { tokens: Vec::new(), clients };
+        let ask = |names: &[&str], role| {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            access.allows(&HeaderMap::new(), from(), &names, role)
+        };
+        assert_eq!(
+            ask(&["screen", "leader"], Role::Read),
+            Ok(("leader (operate) at 127.0.0.1".to_owned(), Role::Operate))
+        );
+        assert_eq!(ask(&["screen"], Role::Operate), Err(Denied::NotThatRole));
+        assert_eq!(ask(&["Leader"], Role::Read), Err(Denied::NoToken));
+        assert_eq!(ask(&[], Role::Read), Err(Denied::NoToken));
     }
 
     #[test]
     fn a_page_of_another_origin_changes_nothing_even_without_tokens() {
         let access = Access::default();
         let foreign = headers(&[("origin", "http://evil.example"), ("host", "127.0.0.1:9480")]);
-        assert_eq!(access.allows(&foreign, from(), Role::Operate), Err(Denied::ForeignOrigin));
+        assert_eq!(access.allows(&foreign, from(), &[], Role::Operate), Err(Denied::ForeignOrigin));
         let own = headers(&[("origin", "http://127.0.0.1:9480"), ("host", "127.0.0.1:9480")]);
-        assert!(access.allows(&own, from(), Role::Operate).is_ok());
+        assert!(access.allows(&own, from(), &[], Role::Operate).is_ok());
         let rebound = headers(&[("origin", "http://evil.example:9480"), ("host", "evil.example:9480")]);
-        assert_eq!(access.allows(&rebound, from(), Role::Operate), Err(Denied::ForeignOrigin));
-        assert_eq!(access.allows(&rebound, from(), Role::Read), Err(Denied::ForeignOrigin));
+        assert_eq!(access.allows(&rebound, from(), &[], Role::Operate), Err(Denied::ForeignOrigin));
+        assert_eq!(access.allows(&rebound, from(), &[], Role::Read), Err(Denied::ForeignOrigin));
     }
 }

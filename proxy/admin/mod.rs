@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use hotspare_tls::stream::accept;
+use hotspare_tls::{Server, names};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -63,8 +65,8 @@ pub struct Admin {
 
 type Body = BoxBody<Bytes, Infallible>;
 
-/// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+/// Serves until it is dropped; over TLS if there is some.
+pub async fn serve(listener: TcpListener, tls: Option<Server>, admin: Arc<Admin>) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
@@ -76,11 +78,16 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
                 continue;
             }
         };
-        let admin = admin.clone();
+        let (admin, tls) = (admin.clone(), tls.clone());
         tokio::spawn(async move {
+            let (stream, certificate) = match accept(stream, tls.as_ref()).await {
+                Ok(accepted) => accepted,
+                Err(error) => return tracing::debug!(%error, %from, "admin: no TLS with a client"),
+            };
+            let shown: Arc<[String]> = certificate.map_or_else(Vec::new, |shown| names(&shown)).into();
             let service = service_fn(|request| {
-                let admin = admin.clone();
-                async move { Ok::<_, Infallible>(answer(&admin, from, request).await) }
+                let (admin, shown) = (admin.clone(), shown.clone());
+                async move { Ok::<_, Infallible>(answer(&admin, from, &shown, request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -94,7 +101,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     }
 }
 
-async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+async fn answer(admin: &Admin, from: SocketAddr, shown: &[String], request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     let method = request.method().clone();
@@ -109,7 +116,7 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
         (_, ["v1", "instances", _, "failover" | "fence" | "drill"]) => Role::Admin,
         _ => Role::Operate,
     };
-    let (by, role) = match admin.access.load().allows(request.headers(), from, needs) {
+    let (by, role) = match admin.access.load().allows(request.headers(), from, shown, needs) {
         Ok(who) => who,
         Err(refused) => {
             audit::denied(from, &method, &path, needs, refused);

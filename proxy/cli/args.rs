@@ -156,6 +156,15 @@ pub struct AdminArgs {
     /// File with the token for it; HOTSPARE_ADMIN_TOKEN may hold the token itself.
     #[arg(long, env = "HOTSPARE_ADMIN_TOKEN_FILE", value_name = "FILE", help_heading = "Proxy")]
     pub token_file: Option<PathBuf>,
+    /// Authorities, in PEM, that it is verified with (https://) [default: those that the system trusts].
+    #[arg(long, env = "HOTSPARE_ADMIN_CA_FILE", value_name = "FILE", help_heading = "Proxy")]
+    pub ca_file: Option<PathBuf>,
+    /// Certificate, in PEM, that says who you are.
+    #[arg(long, env = "HOTSPARE_ADMIN_CERT_FILE", value_name = "FILE", requires = "key_file", help_heading = "Proxy")]
+    pub cert_file: Option<PathBuf>,
+    /// Its key, in a file that only you can read.
+    #[arg(long, env = "HOTSPARE_ADMIN_KEY_FILE", value_name = "FILE", requires = "cert_file", help_heading = "Proxy")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// Arguments of `status`.

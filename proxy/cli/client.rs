@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use hotspare_tls::stream::Expected;
+use hotspare_tls::{ClientFiles, Keeper, Pair};
 use hyper::StatusCode;
 use serde_json::Value;
 
@@ -20,6 +22,7 @@ const ORDER: Duration = Duration::from_secs(15 * 60);
 pub(super) struct Client {
     base: String,
     token: Option<String>,
+    tls: Option<Expected>,
 }
 
 impl Client {
@@ -34,7 +37,9 @@ impl Client {
         };
         let base = args.admin.trim_end_matches('/');
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
-        Ok(Client { base, token: token.filter(|token| !token.is_empty()) })
+        // The files matter to https only; a bad one is no reason to refuse the rest.
+        let tls = if base.starts_with("https://") { Some(expected(args)?) } else { None };
+        Ok(Client { base, token: token.filter(|token| !token.is_empty()), tls })
     }
 
     /// The whole status.
@@ -54,14 +59,14 @@ impl Client {
 
     async fn ask(&self, path: &str) -> Result<Answer, Failure> {
         let url = format!("{}{path}", self.base);
-        let answer = Ask::get(&url, LOOK).bearer(self.token()).send().await;
+        let answer = Ask::get(&url, LOOK).bearer(self.token()).tls(self.tls()).send().await;
         answer.map_err(|error| Failure::unreachable(&self.base, &error))
     }
 
     /// Gives an order to an instance and waits until it is done or has failed.
     pub(super) async fn order(&self, instance: &str, verb: &str, body: &Value) -> Result<Value, Failure> {
         let url = format!("{}/v1/instances/{instance}/{verb}", self.base);
-        let answer = Ask::post(&url, body, ORDER).bearer(self.token()).send().await;
+        let answer = Ask::post(&url, body, ORDER).bearer(self.token()).tls(self.tls()).send().await;
         self.judge(answer.map_err(|error| Failure::unreachable(&self.base, &error))?)
     }
 
@@ -71,6 +76,11 @@ impl Client {
 
     pub(super) fn token(&self) -> Option<&str> {
         self.token.as_deref()
+    }
+
+    /// What an https proxy must show.
+    pub(super) fn tls(&self) -> Option<&Expected> {
+        self.tls.as_ref()
     }
 
     fn judge(&self, answer: Answer) -> Result<Value, Failure> {
@@ -96,6 +106,18 @@ impl Client {
             _ => Err(Failure::refused(refusal(&answer).unwrap_or_else(text))),
         }
     }
+}
+
+fn expected(args: &AdminArgs) -> Result<Expected, Failure> {
+    let pair = args.cert_file.clone().zip(args.key_file.clone());
+    let pair = pair.map(|(cert_file, key_file)| Pair { cert_file, key_file });
+    let files = ClientFiles { ca_file: args.ca_file.clone(), pair };
+    let client = Keeper::default().client(files).map_err(|bad| {
+        let help = bad.help.map(|help| format!("; {help}")).unwrap_or_default();
+        let option = bad.key.replace('_', "-");
+        Failure::usage(format!("--{option}: expected {}, found {}{help}", bad.expected, bad.found))
+    })?;
+    Ok(Expected { client, name: None })
 }
 
 /// The words of `{"error": …, "reasons": […]}`; one reason a line where there are several.

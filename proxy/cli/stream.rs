@@ -39,11 +39,17 @@ impl Stream {
         let url = format!("{}/v1/events{query}", client.base());
         let address = || failed(HttpError::Address(url.clone()));
         let uri: Uri = url.parse().map_err(|_| address())?;
-        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(address)?.clone();
+        let (tls, port) = match uri.scheme_str() {
+            Some("http") => (None, 80),
+            Some("https") => (client.tls(), 443),
+            _ => return Err(address()),
+        };
+        let authority = uri.authority().ok_or_else(address)?.clone();
         let words = |error: &dyn std::fmt::Display| failed(HttpError::Failed(error.to_string()));
         let host = authority.host().trim_matches(['[', ']']);
         let tcp =
-            TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.map_err(|error| words(&error))?;
+            TcpStream::connect((host, authority.port_u16().unwrap_or(port))).await.map_err(|error| words(&error))?;
+        let tcp = hotspare_tls::stream::connect(tcp, tls, host).await.map_err(|error| words(&error))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.map_err(|error| words(&error))?;
         // What ends the connection ends the body too, which is where it is noticed.

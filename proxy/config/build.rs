@@ -6,15 +6,16 @@
 use std::path::{Path, PathBuf};
 
 use hotspare_protocol::Secret;
+use hotspare_tls::{Bad, ClientFiles, Pair, ServerFiles};
 
 use super::file::{self, LauncherKind};
 use super::read::Located;
 use super::report::Report;
 use super::secret::{self, Refused, Secrets, Tokens};
-use super::value::{HostPort, Name, OrOff, StatusRange, Url};
+use super::value::{Name, OrOff, StatusRange, Url};
 use super::{
-    Admin, AdminUser, Check, CheckKind, Config, Drill, Health, Hook, HookAction, Instance, Launcher, Listener, Member,
-    Protocol, Proxy, ProxyHeader, Store, StoreKind, Unreachable,
+    Admin, AdminUser, Check, CheckKind, Config, Drill, Health, Hook, HookAction, Instance, Launcher, Links, Listener,
+    Member, MemberTls, Protocol, Proxy, ProxyHeader, Store, StoreKind, Unreachable,
 };
 
 /// Where launchers connect to when the file doesn't say.
@@ -46,6 +47,7 @@ impl<'r> Builder<'r> {
             drain: file.proxy.drain,
         };
         let admin = self.admin(&file.admin);
+        let links = self.links(&file.links, needs_links);
         let store = self.store(&file.store);
         let hooks = file.hook.iter().map(|hook| self.hook(hook)).collect::<Option<Vec<_>>>();
         let instances: Vec<Option<Instance>> = file.instance.into_iter().map(|one| self.instance(one)).collect();
@@ -54,7 +56,7 @@ impl<'r> Builder<'r> {
             proxy,
             log: file.log.into_inner(),
             admin: admin?,
-            links: file.links.listen.or_else(|| needs_links.then(|| LINKS.into())),
+            links: links?,
             store: store?,
             hooks: hooks?,
             instances: instances.into_iter().collect::<Option<Vec<_>>>()?,
@@ -70,7 +72,35 @@ impl<'r> Builder<'r> {
                 Some(AdminUser { name: user.name.clone(), role: user.role, tokens: tokens? })
             })
             .collect();
-        Some(Admin { listen: admin.listen, users: users.into_iter().collect::<Option<Vec<_>>>()? })
+        let tls = admin.tls.as_ref().map(|tls| self.server_files(tls, true));
+        let clients = admin.client.iter().map(|client| (client.name.clone(), client.role)).collect();
+        let users = users.into_iter().collect::<Option<Vec<_>>>()?;
+        let tls = match tls {
+            Some(files) => Some(ServerFiles { alpn: vec!["http/1.1"], ..files? }),
+            None => None,
+        };
+        Some(Admin { listen: admin.listen, tls, users, clients })
+    }
+
+    /// `None` after a problem was reported; `Some(None)` if there is nothing to listen for.
+    fn links(&mut self, links: &file::Links, needed: bool) -> Option<Option<Links>> {
+        let Some(listen) = links.listen.or_else(|| needed.then(|| LINKS.into())) else { return Some(None) };
+        let tls = match &links.tls {
+            Some(tls) => Some(self.server_files(tls, false)?),
+            None => None,
+        };
+        Some(Some(Links { listen, tls }))
+    }
+
+    fn server_files(&mut self, tls: &Located<file::ServerTls>, may_be_nobody: bool) -> Option<ServerFiles> {
+        let pair = Pair { cert_file: self.resolve(&tls.cert_file), key_file: self.resolve(&tls.key_file) };
+        let files = ServerFiles {
+            client_ca_file: tls.client_ca_file.as_ref().map(|file| self.resolve(file)),
+            client_may_be_nobody: may_be_nobody,
+            ..ServerFiles::of(vec![pair])
+        };
+        let read = if self.secrets == Secrets::Read { files.load().map(drop) } else { Ok(()) };
+        self.or_bad_file(&tls.at, read).map(|()| files)
     }
 
     fn store(&mut self, store: &Located<file::Store>) -> Option<Store> {
@@ -126,15 +156,11 @@ impl<'r> Builder<'r> {
         let preferred = |name: &Name| members.iter().position(|member: &Member| member.name == *name);
         let prefer = written.prefer.as_ref().and_then(preferred).unwrap_or(0);
         let members = <[Member; 2]>::try_from(members).ok()?;
+        let more = written.listener.iter().map(|one| self.listener(one)).collect::<Option<Vec<_>>>()?;
         let written = written.into_inner();
         Some(Instance {
             name: written.name,
-            listeners: written
-                .listen
-                .map(main_listener)
-                .into_iter()
-                .chain(written.listener.into_iter().map(listener))
-                .collect(),
+            listeners: written.listen.map(main_listener).into_iter().chain(more).collect(),
             members,
             prefer,
             health: health(&written.health),
@@ -148,6 +174,48 @@ impl<'r> Builder<'r> {
         })
     }
 
+    fn listener(&mut self, written: &Located<file::Listener>) -> Option<Listener> {
+        let tls = self.pairs(&written.tls)?;
+        let file::Listener { name, listen, port, protocol, proxy_from, proxy_to, sni, .. } = (**written).clone();
+        Some(Listener { name, listen, port, protocol, proxy_from, sni, tls, proxy_to })
+    }
+
+    /// Certificates and keys, read once to see that they are good.
+    fn pairs(&mut self, written: &[Located<file::Certificate>]) -> Option<Vec<Pair>> {
+        let pair = |one: &Located<file::Certificate>| {
+            let pair = Pair { cert_file: self.resolve(&one.cert_file), key_file: self.resolve(&one.key_file) };
+            let read = if self.secrets == Secrets::Read { pair.load().map(drop) } else { Ok(()) };
+            self.or_bad_file(&one.at, read).map(|()| pair)
+        };
+        // All of them are looked at, so that all problems are told.
+        written.iter().map(pair).collect::<Vec<_>>().into_iter().collect()
+    }
+
+    fn member_tls(&mut self, member: &file::Member) -> Option<Option<MemberTls>> {
+        let Some(written) = &member.tls else { return Some(None) };
+        let ca_file = written.ca_file.as_ref().map(|file| self.resolve(file));
+        let authorities = ClientFiles { ca_file, pair: None };
+        let read = if self.secrets == Secrets::Read { authorities.load().map(drop) } else { Ok(()) };
+        self.or_bad_file(&written.at, read)?;
+        let server_name = written.server_name.clone().unwrap_or_else(|| member.address.host.clone());
+        if hotspare_tls::stream::server_name(&server_name).is_err() {
+            let key = format!("{}.server_name", written.at);
+            self.report.problem(&key, "a host name or an IP address", format!("\"{server_name}\""), None);
+            return None;
+        }
+        Some(Some(MemberTls { authorities, server_name }))
+    }
+
+    fn or_bad_file<T>(&mut self, at: &str, read: Result<T, Bad>) -> Option<T> {
+        match read {
+            Ok(read) => Some(read),
+            Err(Bad { key, expected, found, help, .. }) => {
+                self.report.problem(&format!("{at}.{key}"), expected, found, help);
+                None
+            }
+        }
+    }
+
     fn member(&mut self, member: &Located<file::Member>) -> Option<Member> {
         let launcher = &member.launcher;
         let tokens = self.tokens(&launcher.at, launcher.token_file.as_deref(), launcher.token_env.as_deref())?;
@@ -156,18 +224,23 @@ impl<'r> Builder<'r> {
         }
         let unreachable =
             Unreachable { after: launcher.on_unreachable.0, fence_command: launcher.fence_command.clone() };
+        let ca_file = launcher.ca_file.as_ref().map(|file| self.resolve(file));
+        let launcher_authorities = ClientFiles { ca_file, pair: None };
+        if launcher.ca_file.is_some() && self.secrets == Secrets::Read {
+            self.or_bad_file(&launcher.at, launcher_authorities.load())?;
+        }
         let launcher = match launcher.kind {
             LauncherKind::Hotspare => Launcher::Hotspare { url: launcher.url.clone()?, tokens: tokens? },
             LauncherKind::FlowFuse => Launcher::FlowFuse { url: launcher.url.clone()?, tokens, unreachable },
             LauncherKind::NodeRed => Launcher::NodeRed {
-                url: launcher.url.clone().or_else(|| Url::of(&member.address))?,
+                url: launcher.url.clone().or_else(|| Url::of(&member.address, member.tls.is_some()))?,
                 tokens,
                 unreachable,
             },
             LauncherKind::None => Launcher::Plain,
         };
-        let HostPort { host, port } = member.address.clone();
-        Some(Member { name: member.name.clone(), address: HostPort { host, port }, launcher })
+        let tls = self.member_tls(member)?;
+        Some(Member { name: member.name.clone(), address: member.address.clone(), tls, launcher, launcher_authorities })
     }
 
     /// `None` after a problem was reported; `Some(None)` if the file names no secret.
@@ -231,13 +304,10 @@ fn main_listener(listen: std::net::SocketAddr) -> Listener {
         port: None,
         protocol: Protocol::Tcp,
         proxy_from: Vec::new(),
+        sni: Vec::new(),
+        tls: Vec::new(),
         proxy_to: ProxyHeader::Off,
     }
-}
-
-fn listener(written: Located<file::Listener>) -> Listener {
-    let file::Listener { name, listen, port, protocol, proxy_from, proxy_to } = written.into_inner();
-    Listener { name, listen, port, protocol, proxy_from, proxy_to }
 }
 
 fn health(health: &file::Health) -> Health {

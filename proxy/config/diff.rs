@@ -106,7 +106,11 @@ fn member_change(old: &Instance, new: &Instance, index: usize) -> Option<Change>
     if old == new {
         return None;
     }
-    let same_place = old.name == new.name && old.address == new.address && old.launcher.is_same_place(&new.launcher);
+    let same_place = old.name == new.name
+        && old.address == new.address
+        && old.tls == new.tls
+        && old.launcher_authorities == new.launcher_authorities
+        && old.launcher.is_same_place(&new.launcher);
     Some(if same_place { Change::Tokens(index) } else { Change::Member(index) })
 }
 

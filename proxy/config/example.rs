@@ -27,12 +27,19 @@ const NEEDED: [(&str, &str); 7] = [
 ];
 
 /// Values for keys that may be left out and have no default to show.
-const POSSIBLE: [(&str, &str); 20] = [
+const POSSIBLE: [(&str, &str); 33] = [
     ("proxy.name", "\"proxy-1\""),
     ("admin.token.name", "\"shift-leader\""),
     ("admin.token.role", "\"operate\""),
     ("admin.token.token_file", "\"/etc/hotspare/shift-leader.token\""),
     ("admin.token.token_env", "\"SHIFT_LEADER_TOKEN\""),
+    ("admin.tls.cert_file", "\"/etc/hotspare/admin.crt\""),
+    ("admin.tls.key_file", "\"/etc/hotspare/admin.key\""),
+    ("admin.tls.client_ca_file", "\"/etc/hotspare/people-ca.crt\""),
+    ("admin.client.name", "\"shift-leader@plant.example\""),
+    ("links.tls.cert_file", "\"/etc/hotspare/links.crt\""),
+    ("links.tls.key_file", "\"/etc/hotspare/links.key\""),
+    ("links.tls.client_ca_file", "\"/etc/hotspare/launchers-ca.crt\""),
     ("links.listen", "\"10.0.0.1:9481\""),
     ("store.kubernetes.namespace", "\"node-red\""),
     ("store.etcd.endpoints", "[\"http://10.0.0.21:2379\", \"http://10.0.0.22:2379\", \"http://10.0.0.23:2379\"]"),
@@ -44,10 +51,16 @@ const POSSIBLE: [(&str, &str); 20] = [
     ("hook.command", "[\"/usr/local/bin/page\", \"--urgent\"]"),
     ("hook.secret_file", "\"/etc/hotspare/pager.secret\""),
     ("instance.prefer", "\"a\""),
+    ("instance.member.launcher.ca_file", "\"/etc/hotspare/launchers-ca.crt\""),
     ("instance.member.launcher.token_env", "\"LINE_1_A_TOKEN\""),
     ("instance.member.launcher.fence_command", "[\"/usr/local/bin/power-off\", \"line-1-a\"]"),
     ("instance.listener.name", "\"mqtt\""),
     ("instance.listener.listen", "\"0.0.0.0:1883\""),
+    ("instance.listener.sni", "[\"line-1.example\"]"),
+    ("instance.listener.tls.cert_file", "\"/etc/hotspare/line-1.crt\""),
+    ("instance.listener.tls.key_file", "\"/etc/hotspare/line-1.key\""),
+    ("instance.member.tls.ca_file", "\"/etc/hotspare/members-ca.crt\""),
+    ("instance.member.tls.server_name", "\"line-1-a.example\""),
 ];
 
 const SECOND_MEMBER: &str = "
@@ -69,7 +82,10 @@ fn write_tables(text: &mut String, section: &Section, path: &str) {
     for key in &section.keys {
         let path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
         match &key.kind {
-            Kind::Table(inner) => write_table(text, &format!("[{path}]"), inner, &path, ""),
+            Kind::Table(inner) => {
+                // A table that may be left out means something by being there.
+                write_table(text, &format!("[{path}]"), inner, &path, if key.required { "" } else { "#" });
+            }
             Kind::List(item) => {
                 if let Kind::Table(inner) = item.as_ref() {
                     let needed = matches!(path.as_str(), "instance" | "instance.member");
@@ -86,11 +102,10 @@ fn write_tables(text: &mut String, section: &Section, path: &str) {
 
 /// One table with its keys, and then those inside it; `off` is what comments it out.
 fn write_table(text: &mut String, header: &str, section: &Section, path: &str, off: &str) {
-    let optional = if path.starts_with("store.") { "#" } else { off };
-    let _ = write!(text, "\n# {}\n{optional}{header}\n", section.about);
+    let _ = write!(text, "\n# {}\n{off}{header}\n", section.about);
     for key in section.keys.iter().filter(|key| !holds_tables(key)) {
         let full = format!("{path}.{}", key.name);
-        let needed = sample(&NEEDED, &full).filter(|_| optional.is_empty());
+        let needed = sample(&NEEDED, &full).filter(|_| off.is_empty());
         let possible = || sample(&POSSIBLE, &full).map_or_else(|| could_be(&key.kind), str::to_owned);
         let value = match (needed, key.default) {
             (Some(sample), _) => sample.to_owned(),

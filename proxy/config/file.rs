@@ -7,9 +7,9 @@ mod global;
 mod instance;
 mod timing;
 
-pub(super) use global::{Admin, Hook, Links, Proxy, Store, StoreKind};
+pub(super) use global::{Admin, Hook, Links, Proxy, ServerTls, Store, StoreKind};
 pub use global::{EventKind, Log, LogFormat, Role};
-pub(super) use instance::{Instance, Launcher, LauncherKind, Listener, Member};
+pub(super) use instance::{Certificate, Instance, Launcher, LauncherKind, Listener, Member};
 pub use instance::{Protocol, ProxyHeader};
 pub use timing::{CheckKind, DrillFault, Failover, Isolated, Lease, Limits, Timeouts};
 pub(super) use timing::{Drill, Health, HealthCheck};

@@ -36,15 +36,15 @@ pub use file::{
     Timeouts,
 };
 pub use model::{
-    Admin, AdminUser, Check, Config, Drill, Health, Hook, HookAction, Instance, Launcher, Listener, Member, Proxy,
-    Store, StoreKind, Unreachable,
+    Admin, AdminUser, Check, Config, Drill, Health, Hook, HookAction, Instance, Launcher, Links, Listener, Member,
+    MemberTls, Proxy, Store, StoreKind, Unreachable,
 };
 pub use problem::{EXIT_CODE, Problem, Problems};
 pub use reference::reference;
 pub use schema::schema;
 pub use secret::{Secrets, Tokens};
 pub use value::parse_duration;
-pub use value::{HostPort, LogFilter, Name, Network, OrOff, Percent, StatusRange, Url, Window};
+pub use value::{HostPort, LogFilter, Name, Network, OrOff, Percent, Sni, StatusRange, Url, Window};
 
 impl Config {
     /// Reads, checks and completes a configuration file.

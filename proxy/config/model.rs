@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hotspare_protocol::Secret;
+use hotspare_tls::ServerFiles;
 
-pub use instance::{Check, Drill, Health, Instance, Launcher, Listener, Member, Unreachable};
+pub use instance::{Check, Drill, Health, Instance, Launcher, Listener, Member, MemberTls, Unreachable};
 
 use super::file::{EventKind, Log, Role};
 use super::secret::Tokens;
@@ -28,7 +29,7 @@ pub struct Config {
     /// The admin listener.
     pub admin: Admin,
     /// Where launchers connect to; `None` if there is none to wait for.
-    pub links: Option<SocketAddr>,
+    pub links: Option<Links>,
     /// Where the record of who is active is kept.
     pub store: Store,
     /// What is told to other systems.
@@ -53,8 +54,22 @@ pub struct Proxy {
 pub struct Admin {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Who may use it. Empty only if it listens on loopback: then everyone there may do everything.
+    /// Its TLS; none: plain HTTP.
+    pub tls: Option<ServerFiles>,
+    /// Who may use it. Empty only if it listens on loopback and there is no client either: then everyone there may do
+    /// everything.
     pub users: Vec<AdminUser>,
+    /// Who may use it by a certificate: a name in it, and the role.
+    pub clients: Vec<(String, Role)>,
+}
+
+/// Where launchers connect to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Links {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Its TLS; none: plain websockets.
+    pub tls: Option<ServerFiles>,
 }
 
 /// Who may use the admin listener.

@@ -4,7 +4,6 @@
 //! printed. It never says what a wrong token looked like.
 
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use hotspare_protocol::{Secret, same_secret};
@@ -109,8 +108,7 @@ pub(super) fn read_file(path: &Path) -> Result<Tokens, Refused> {
     if !meta.is_file() {
         return Err(Refused::new(readable, format!("{shown}, which is no file")));
     }
-    let mode = meta.permissions().mode() & 0o777;
-    if mode & others_than_us(meta.uid(), rustix::process::geteuid().as_raw()) != 0 {
+    if let Some(mode) = hotspare_tls::open_to_others(&meta) {
         return Err(Refused {
             expected: "a token file that only its owner can read".to_owned(),
             found: format!("{shown} with mode {mode:03o}"),
@@ -122,11 +120,6 @@ pub(super) fn read_file(path: &Path) -> Result<Tokens, Refused> {
         .read_to_string(&mut text)
         .map_err(|error| Refused::new(readable, format!("{shown}: {error}")))?;
     Tokens::parse(&text)
-}
-
-/// The bits of a file's mode that let in somebody whom a secret is not for.
-fn others_than_us(owner: u32, we: u32) -> u32 {
-    if owner == 0 && we != 0 { 0o037 } else { 0o077 }
 }
 
 /// Reads the token of an environment variable.
@@ -150,15 +143,6 @@ mod tests {
         assert!(Tokens::parse("").is_err());
         assert!(Tokens::parse("short").is_err());
         assert!(Tokens::parse("0123456789abcdef\n0123456789abcdef\n0123456789abcdef").is_err());
-    }
-
-    #[test]
-    fn a_group_may_read_only_what_root_owns_and_we_are_not_root() {
-        assert_eq!(0o440 & others_than_us(0, 65532), 0);
-        assert_ne!(0o444 & others_than_us(0, 65532), 0);
-        assert_ne!(0o460 & others_than_us(0, 65532), 0);
-        assert_ne!(0o440 & others_than_us(65532, 65532), 0);
-        assert_ne!(0o440 & others_than_us(0, 0), 0);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use percent::Percent;
-pub use place::{HostPort, Network, Url};
+pub use place::{HostPort, Network, Sni, Url};
 
 pub use time::Window;
 pub use time::parse_duration;

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use hotspare_protocol::Secret;
+use hotspare_tls::Keeper;
+use hotspare_tls::stream::Expected;
 use serde_json::json;
 
 use crate::clock;
@@ -36,12 +38,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 struct Place {
     url: String,
     token: Secret,
+    /// What it must show, where that is https.
+    tls: Option<Expected>,
 }
 
 /// Runs drills; one at a time for each instance.
 pub struct Drills {
     engine: Handle,
     events: EventLog,
+    keeper: Keeper,
     places: ArcSwap<HashMap<(String, String), Place>>,
     /// When the last drill of an instance ended, in wall-clock milliseconds; also those of earlier runs of this process.
     last: Mutex<HashMap<String, u64>>,
@@ -58,10 +63,10 @@ pub struct Report {
 
 impl Drills {
     /// Takes the drills of the past from the event log.
-    pub fn new(engine: Handle, events: EventLog) -> Arc<Self> {
+    pub fn new(engine: Handle, events: EventLog, keeper: Keeper) -> Arc<Self> {
         let last = Mutex::new(events.drilled().clone());
         let (places, running) = (ArcSwap::default(), Mutex::default());
-        Arc::new(Self { engine, events, places, last, running })
+        Arc::new(Self { engine, events, keeper, places, last, running })
     }
 
     /// Takes over where the launchers of `config` are, and its schedules.
@@ -71,7 +76,7 @@ impl Drills {
             let Launcher::Hotspare { url, tokens } = &member.launcher else { return None };
             let key = (instance.name.as_str().to_owned(), member.name.as_str().to_owned());
             let url = url.uri().to_string().trim_end_matches('/').to_owned();
-            Some((key, Place { url, token: tokens.current().clone() }))
+            Some((key, Place { url, token: tokens.current().clone(), tls: member.launcher_expected(&self.keeper) }))
         });
         self.places.store(Arc::new(places.collect()));
         config.instances.iter().filter_map(|instance: &Instance| schedule::start(self, instance)).collect()
@@ -247,7 +252,7 @@ async fn order(place: &Place, fault: &str) -> Result<(), String> {
     let for_ms = u64::try_from(PARTITION.as_millis()).unwrap_or(u64::MAX);
     let body = json!({"fault": fault, "for_ms": for_ms});
     let url = format!("{}/hotspare/v1/drill", place.url);
-    let ask = Ask::post(&url, &body, ORDER_WITHIN).bearer(Some(place.token.expose()));
+    let ask = Ask::post(&url, &body, ORDER_WITHIN).bearer(Some(place.token.expose())).tls(place.tls.as_ref());
     let answer = ask.send().await.map_err(|e| format!("the launcher at {} took no order: {e}", place.url))?;
     if answer.status.is_success() {
         return Ok(());

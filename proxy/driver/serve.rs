@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
+use hotspare_tls::stream::Expected;
 use hyper::{Method, StatusCode};
 
 use crate::http::{Ask, HttpError};
 
 /// An HTTP request that only running flows answer well.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ServeProbe {
     /// Path of an `http in` node, with its leading slash.
     pub path: String,
     /// The status expected of it; `None` takes any of 200 to 299.
     pub status: Option<u16>,
+    /// What the member must show, if it speaks TLS.
+    pub tls: Option<Expected>,
 }
 
 impl ServeProbe {
@@ -35,9 +38,11 @@ pub(super) enum Port {
 
 /// Asks `http://{address}{path}`; `HEAD /` without a probe, since any answer shows that the event loop turns.
 pub(super) async fn look(address: &str, probe: Option<&ServeProbe>, timeout: Duration) -> Port {
-    let url = format!("http://{address}{}", probe.map_or("/", |p| p.path.as_str()));
+    let tls = probe.and_then(|probe| probe.tls.as_ref());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{address}{}", probe.map_or("/", |p| p.path.as_str()));
     let method = if probe.is_some() { Method::GET } else { Method::HEAD };
-    match (Ask { method, ..Ask::get(&url, timeout) }).send().await {
+    match (Ask { method, ..Ask::get(&url, timeout) }).tls(tls).send().await {
         Ok(answer) => Port::Answers(answer.status),
         Err(HttpError::Refused) => Port::Refuses,
         Err(other) => Port::Silent(other.to_string()),

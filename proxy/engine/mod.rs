@@ -58,6 +58,10 @@ pub trait Routes: Send {
     fn traffic(&self, instance: u32) -> status::TrafficStatus;
     /// The addresses `instance` listens on.
     fn listeners(&self, instance: u32) -> Vec<status::ListenerStatus>;
+    /// The addresses that several instances share by name.
+    fn shared(&self) -> Vec<status::SharedStatus> {
+        Vec::new()
+    }
 }
 
 /// What an engine is made of.

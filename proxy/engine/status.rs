@@ -12,6 +12,20 @@ pub struct Status {
     pub controller: ControllerStatus,
     /// Every instance, in the order of the configuration.
     pub instances: Vec<InstanceStatus>,
+    /// Addresses that several instances share, told apart by the name that clients ask for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<SharedStatus>,
+}
+
+/// An address that several instances share.
+#[derive(Debug, Clone, Serialize)]
+pub struct SharedStatus {
+    /// The address.
+    pub address: String,
+    /// Connections that have not said yet whose they are.
+    pub connections: u64,
+    /// Ended ones that found no instance, by reason.
+    pub closed: BTreeMap<&'static str, u64>,
 }
 
 /// This proxy and its store.

@@ -24,7 +24,7 @@ impl Engine {
             stalls: self.stalls,
         };
         let instances = self.instances.values().map(|i| self.instance_status(i, now)).collect();
-        Status { controller, instances }
+        Status { controller, instances, shared: self.routes.shared() }
     }
 
     fn instance_status(&self, instance: &Instance, now: Time) -> InstanceStatus {

@@ -19,6 +19,8 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hotspare_decide::message::{Down, Up};
 use hotspare_protocol::{LINK_PATH, MAX_MESSAGE_BYTES, RECEIPT_PATH, decode_up};
+use hotspare_tls::Server;
+use hotspare_tls::stream::accept;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
@@ -87,6 +89,7 @@ pub enum LinkEvent {
 /// Serves links on `listener` until it is dropped.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Server>,
     identities: Arc<ArcSwap<Identities>>,
     idle_after: Duration,
     events: mpsc::Sender<LinkEvent>,
@@ -109,11 +112,15 @@ pub async fn serve(
                 continue;
             }
         };
-        let shared = shared.clone();
+        let (shared, tls) = (shared.clone(), tls.clone());
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
             // A lost packet is sent again every 200 ms, not after ever longer pauses: few packets, each of them due.
             let _ = rustix::net::sockopt::set_tcp_thin_linear_timeouts(&stream, true);
+            let stream = match accept(stream, tls.as_ref()).await {
+                Ok((stream, _)) => stream,
+                Err(error) => return tracing::warn!(%error, %from, "links: no TLS with a launcher"),
+            };
             let service = service_fn(|request| answer(shared.clone(), from, request));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use hotspare_tls::Keeper;
+
 use super::pair::{MemberLauncher, Pair, PairLook, Word};
 use crate::config::{Instance, Launcher};
 use crate::driver::BoxFuture;
@@ -17,7 +19,7 @@ pub struct EnginePair {
 
 impl EnginePair {
     /// The pair of `instance`, decided for by `engine`.
-    pub fn new(instance: &Instance, engine: Handle) -> Self {
+    pub fn new(instance: &Instance, engine: Handle, keeper: &Keeper) -> Self {
         let launchers = instance.members.each_ref().map(|member| {
             let url = match &member.launcher {
                 Launcher::Hotspare { url, .. } | Launcher::FlowFuse { url, .. } => Some(url),
@@ -27,6 +29,7 @@ impl EnginePair {
                 name: member.name.as_str().to_owned(),
                 url: url.map(|url| url.uri().to_string().trim_end_matches('/').to_owned()),
                 token: member.launcher.tokens().map(|tokens| tokens.current().clone()),
+                tls: member.launcher_expected(keeper),
             }
         });
         Self { engine, name: instance.name.as_str().to_owned(), launchers }

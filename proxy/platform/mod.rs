@@ -184,7 +184,7 @@ async fn ask_both(pair: &dyn Pair, path: &str, timeout: Duration) -> [Option<Ans
 async fn ask(launcher: &MemberLauncher, path: &str, timeout: Duration) -> Option<Answer> {
     let url = format!("{}{path}", launcher.url.as_ref()?);
     let token = launcher.token.as_ref().map(hotspare_protocol::Secret::expose);
-    let answer = Ask::get(&url, timeout).bearer(token).send().await.ok()?;
+    let answer = Ask::get(&url, timeout).bearer(token).tls(launcher.tls.as_ref()).send().await.ok()?;
     (answer.status == StatusCode::OK).then_some(answer)
 }
 
@@ -234,7 +234,7 @@ where
 async fn forward(launcher: &MemberLauncher, order: &Value) -> Option<Answer> {
     let url = format!("{}/flowforge/command", launcher.url.as_ref()?);
     let token = launcher.token.as_ref().map(hotspare_protocol::Secret::expose);
-    Ask::post(&url, order, LOGS).bearer(token).send().await.ok()
+    Ask::post(&url, order, LOGS).bearer(token).tls(launcher.tls.as_ref()).send().await.ok()
 }
 
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {

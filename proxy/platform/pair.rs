@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hotspare_protocol::Secret;
+use hotspare_tls::stream::Expected;
 
 use crate::driver::BoxFuture;
 
@@ -15,6 +16,8 @@ pub struct MemberLauncher {
     pub url: Option<String>,
     /// Its token, where it asks for one.
     pub token: Option<Secret>,
+    /// What it must show, where its URL is https.
+    pub tls: Option<Expected>,
 }
 
 /// A pair's state as nr-launcher would say it.

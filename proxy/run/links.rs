@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use hotspare_tls::Server;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -22,6 +23,7 @@ const QUEUE: usize = 1024;
 /// The listener of links and what serves it.
 pub(super) struct Links {
     listener: Arc<TcpListener>,
+    tls: Option<Server>,
     identities: Arc<ArcSwap<Identities>>,
     engine: Handle,
     idle_after: Duration,
@@ -32,13 +34,14 @@ impl Links {
     /// Nothing is served before [`Links::open`].
     pub(super) fn new(
         listener: Arc<TcpListener>,
+        tls: Option<Server>,
         config: &Config,
         identities: Arc<ArcSwap<Identities>>,
         engine: Handle,
     ) -> Self {
         let leases = config.instances.iter().map(|i| (i.lease.heartbeat * IDLE_HEARTBEATS).max(i.lease.ttl));
         let idle_after = leases.max().unwrap_or_default().max(IDLE_AT_LEAST);
-        Self { listener, identities, engine, idle_after, tasks: Vec::new() }
+        Self { listener, tls, identities, engine, idle_after, tasks: Vec::new() }
     }
 
     /// Serves links from now on.
@@ -51,7 +54,8 @@ impl Links {
         }
         let listener = tokio::net::TcpListener::from_std(self.listener.try_clone()?)?;
         let (sender, mut events) = mpsc::channel(QUEUE);
-        self.tasks.push(tokio::spawn(link::serve(listener, self.identities.clone(), self.idle_after, sender)));
+        let (tls, identities) = (self.tls.clone(), self.identities.clone());
+        self.tasks.push(tokio::spawn(link::serve(listener, tls, identities, self.idle_after, sender)));
         let engine = self.engine.clone();
         self.tasks.push(tokio::spawn(async move {
             while let Some(event) = events.recv().await {

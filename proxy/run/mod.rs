@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use hotspare_tls::{Bad, Keeper as Certificates, Server, ServerFiles};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{self, Admin};
@@ -79,19 +80,25 @@ async fn serve(config: &Config, file: &Path, takeover: bool) -> Result<(), Failu
     let (handle, inputs) = engine::queue();
     let (heir, sockets) = meet(config, takeover)?;
     let admin_listener = listen(&sockets, "admin", config.admin.listen)?;
-    let link_listener = config.links.map(|address| listen(&sockets, "links", address)).transpose()?;
+    let certificates = Certificates::default();
+    let link_listener = match &config.links {
+        Some(links) => Some((listen(&sockets, "links", links.listen)?, server(&certificates, links.tls.as_ref())?)),
+        None => None,
+    };
+    let admin_tls = server(&certificates, config.admin.tls.as_ref())?;
     let (events, writer) = EventLog::open(&config.store.dir).map_err(failed("the event log could not be opened"))?;
     let (recorder, recording) =
         Recorder::open(&config.store.dir).map_err(failed("the folder for observations could not be opened"))?;
     let cannot = "the data path could not be started";
-    let traffic = Traffic::start(&config.proxy, handle.clone(), sockets.clone()).map_err(failed(cannot))?;
+    let traffic =
+        Traffic::start(&config.proxy, handle.clone(), sockets.clone(), certificates.clone()).map_err(failed(cannot))?;
     if let Some(heir) = &heir {
         // The one before us serves on until we have routes.
         traffic.accept(false).map_err(failed(cannot))?;
         traffic.tell(heir.tell_routes().map_err(failed(TAKEOVER_FAILED))?);
     }
-    let (site, specs) =
-        Site::start(config, handle.clone(), traffic.clone(), sockets.clone()).map_err(failed(cannot))?;
+    let (site, specs) = Site::start(config, handle.clone(), traffic.clone(), sockets.clone(), certificates.clone())
+        .map_err(failed(cannot))?;
     tokio::spawn(traffic.clone().resolve());
     if let Some(heir) = &heir {
         heir.take().map_err(failed(TAKEOVER_FAILED))?;
@@ -113,14 +120,14 @@ async fn serve(config: &Config, file: &Path, takeover: bool) -> Result<(), Failu
         recorder: recorder.clone(),
     };
     let deciding = tokio::spawn(Engine::new(parts, inputs).run());
-    let mut links = link_listener.map(|l| Links::new(l, config, site.identities.clone(), handle.clone()));
+    let mut links = link_listener.map(|(l, tls)| Links::new(l, tls, config, site.identities.clone(), handle.clone()));
     links.iter_mut().try_for_each(Links::open).map_err(failed("links: the listener could not be served"))?;
     for hook in &config.hooks {
         tokio::spawn(hooks::run(hook.clone(), events.clone()));
     }
     let stopping = Arc::new(AtomicBool::new(false));
     let access = site.access.clone();
-    let drills = Drills::new(handle.clone(), events.clone());
+    let drills = Drills::new(handle.clone(), events.clone(), certificates.clone());
     let site = site.with_drills(drills.clone());
     let admin = Arc::new(Admin {
         engine: handle.clone(),
@@ -133,11 +140,12 @@ async fn serve(config: &Config, file: &Path, takeover: bool) -> Result<(), Failu
     if let Some(heir) = heir {
         take_traffic(heir, &traffic).await?;
     }
-    let admin = serve_admin(&admin_listener, admin)?;
+    let admin = serve_admin(&admin_listener, admin_tls, admin)?;
     let asked = wait_for_an_heir(config, sockets, traffic.clone());
 
     notify::tell("READY=1");
     let watch = Watch::new(file).map_err(failed("SIGHUP could not be listened for"))?;
+    tokio::spawn(keep_certificates(certificates, events.clone()));
     let reloading = tokio::spawn(reload_when_changed(site, watch, file.to_path_buf(), events));
     let (config, file, engine, sight) = (config.clone(), file.to_path_buf(), handle, None);
     let running = Running {
@@ -166,6 +174,11 @@ fn listen(sockets: &Sockets, what: &str, address: SocketAddr) -> Result<Arc<TcpL
     let bound = listener.local_addr().map_err(failed(format!("{what}: no address")))?;
     tracing::info!(listener = what, address = %bound, "listening");
     Ok(listener)
+}
+
+fn server(certificates: &Certificates, files: Option<&ServerFiles>) -> Result<Option<Server>, Failure> {
+    let made = files.map(|files| certificates.server(files.clone())).transpose();
+    made.map_err(failed("a certificate is not good"))
 }
 
 /// The process whose place is to be taken, if one is, and the sockets that it listens with.
@@ -232,12 +245,25 @@ async fn reload_when_changed(mut site: Site, mut watch: Watch, file: std::path::
     }
 }
 
+/// Takes over certificates, keys and authorities when their files change, and says so.
+async fn keep_certificates(certificates: Certificates, events: EventLog) {
+    let tell = |files: &[std::path::PathBuf], outcome: Result<(), Bad>| {
+        let names = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+        let (level, text) = match outcome {
+            Ok(()) => (Level::Notice, format!("certificates were read again: {names}")),
+            Err(bad) => (Level::Alarm, format!("certificates were read again and not taken: {bad}")),
+        };
+        events.record("", level, text, serde_json::json!({"event": "certificates", "files": files}));
+    };
+    certificates.watch(tell).await;
+}
+
 fn in_a_line(problems: &Problems) -> String {
     problems.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// The admin listener's own thread: a slow scrape must not delay a heartbeat. It ends with the process.
-fn serve_admin(listener: &TcpListener, admin: Arc<Admin>) -> Result<oneshot::Sender<()>, Failure> {
+fn serve_admin(listener: &TcpListener, tls: Option<Server>, admin: Arc<Admin>) -> Result<oneshot::Sender<()>, Failure> {
     let listener = listener.try_clone().map_err(failed("admin: the listener could not be handed over"))?;
     let (keep, ended) = oneshot::channel::<()>();
     std::thread::Builder::new()
@@ -248,7 +274,7 @@ fn serve_admin(listener: &TcpListener, admin: Arc<Admin>) -> Result<oneshot::Sen
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("it is non-blocking");
                 tokio::select! {
-                    () = admin::serve(listener, admin) => {}
+                    () = admin::serve(listener, tls, admin) => {}
                     _ = ended => {}
                 }
             });

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 
 use arc_swap::ArcSwap;
+use hotspare_tls::Keeper;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -30,6 +31,7 @@ pub(super) struct Site {
     config: Config,
     engine: Handle,
     traffic: Arc<Traffic>,
+    keeper: Keeper,
     /// Who may open a link; the link server reads it.
     pub(super) identities: Arc<ArcSwap<Identities>>,
     /// Who may do what; the admin listener reads it.
@@ -58,11 +60,13 @@ impl Site {
         engine: Handle,
         traffic: Arc<Traffic>,
         sockets: Arc<Sockets>,
+        keeper: Keeper,
     ) -> Result<(Self, Vec<InstanceSpec>), hotspare_datapath::Error> {
         let mut site = Self {
             config: config.clone(),
             engine,
             traffic,
+            keeper,
             identities: Arc::default(),
             access: Arc::new(ArcSwap::from_pointee(Access::of(&config.admin))),
             platform: Endpoints::start(sockets).map_err(no_platform_thread)?,
@@ -101,6 +105,12 @@ impl Site {
         }
         if config.admin.listen != self.config.admin.listen {
             return Err("[admin] listen can only change with a restart; nothing was applied".to_owned());
+        }
+        if config.admin.tls != self.config.admin.tls {
+            return Err(
+                "[admin.tls] can only change with a restart (its files may change at any time); nothing was applied"
+                    .to_owned(),
+            );
         }
         let (mut added, mut changed) = (Vec::new(), Vec::new());
         let outcome = self.bind(&config, &difference, &mut added, &mut changed);
@@ -201,7 +211,7 @@ impl Site {
             },
             None => None,
         };
-        let (spec, checks) = spec::instance(number, instance, &active, &self.engine);
+        let (spec, checks) = spec::instance(number, instance, &active, &self.engine, &self.keeper);
         let checks = self.spawn(checks);
         self.served.insert(instance.name.as_str().to_owned(), Served { platform, number, active, checks });
         Ok((number, spec))
@@ -218,7 +228,7 @@ impl Site {
     async fn replace_checks(&mut self, config: &Config, name: &str) {
         let Some((instance, served)) = config.instance(name).zip(self.served.get(name)) else { return };
         let number = served.number;
-        let (spec, checks) = spec::instance(number, instance, &served.active, &self.engine);
+        let (spec, checks) = spec::instance(number, instance, &served.active, &self.engine, &self.keeper);
         let checks = self.spawn(checks);
         let pair = self.pair(instance);
         if let Some(served) = self.served.get_mut(name) {
@@ -235,7 +245,7 @@ impl Site {
     }
 
     fn pair(&self, instance: &Instance) -> Arc<EnginePair> {
-        Arc::new(EnginePair::new(instance, self.engine.clone()))
+        Arc::new(EnginePair::new(instance, self.engine.clone(), &self.keeper))
     }
 
     fn spawn(&self, checks: Vec<Checked>) -> Vec<JoinHandle<()>> {

@@ -7,8 +7,10 @@ use std::time::Duration;
 use hotspare_decide::Member;
 use hotspare_decide::message::Peer;
 use hotspare_protocol::peer_secret;
+use hotspare_tls::Keeper;
+use hotspare_tls::stream::Expected;
 
-use crate::config::{Check, CheckKind, Config, Instance, Launcher};
+use crate::config::{Check, CheckKind, Config, Instance, Launcher, MemberTls};
 use crate::driver::shell::{self, DriverHandle, Shell};
 use crate::driver::{Driver, FlowFuse, FlowFuseSettings, NodeRed, NodeRedSettings, Plain, PowerOff, ServeProbe};
 use crate::engine::{Handle, InstanceSpec, MemberSpec};
@@ -26,6 +28,7 @@ pub(super) fn instance(
     instance: &Instance,
     active: &ActiveMark,
     engine: &Handle,
+    keeper: &Keeper,
 ) -> (InstanceSpec, Vec<Checked>) {
     let mut checks = Vec::new();
     let members = Member::BOTH.map(|member| {
@@ -35,6 +38,7 @@ pub(super) fn instance(
             instance: number,
             member,
             address: spec.address.clone(),
+            tls: spec.tls.as_ref().map(|tls| expected(tls, keeper)),
             token: spec.launcher.tokens().map(|t| t.current().clone()),
             health: instance.health.clone(),
             cold: matches!(spec.launcher, Launcher::FlowFuse { .. }),
@@ -47,7 +51,7 @@ pub(super) fn instance(
             address: spec.address.to_string(),
             kind: spec.launcher.kind(),
             peer: peer(instance, member),
-            driver: driver(instance, number, member, active, engine),
+            driver: driver(instance, number, member, active, engine, keeper),
             probe_now,
         }
     });
@@ -58,6 +62,11 @@ pub(super) fn instance(
         members,
     };
     (made, checks)
+}
+
+/// What a member's Node-RED must show.
+fn expected(tls: &MemberTls, keeper: &Keeper) -> Expected {
+    Expected { client: keeper.client_anyway(tls.authorities.clone()), name: Some(tls.server_name.clone()) }
 }
 
 /// Who may open a link.
@@ -99,6 +108,7 @@ fn driver(
     member: Member,
     active: &ActiveMark,
     engine: &Handle,
+    keeper: &Keeper,
 ) -> Option<DriverHandle> {
     let spec = &instance.members[member.index()];
     let (health, timeouts) = (&instance.health, &instance.timeouts);
@@ -107,6 +117,7 @@ fn driver(
     let serves = health.checks.iter().find(answers_by_flows);
     let probe = serves.map(|check| ServeProbe {
         path: check.path.clone(),
+        tls: spec.tls.as_ref().map(|tls| expected(tls, keeper)),
         status: check.status.first().filter(|range| range.first == range.last).map(|range| range.first),
     });
     let address = spec.address.to_string();

@@ -54,7 +54,8 @@ fn admin_for_others(config: &Config) -> String {
         ip if !ip.is_unspecified() => Some(ip),
         _ => towards_the_store(&config.store.kind),
     };
-    ip.map_or_else(String::new, |ip| format!("http://{}", SocketAddr::new(ip, listen.port())))
+    let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
+    ip.map_or_else(String::new, |ip| format!("{scheme}://{}", SocketAddr::new(ip, listen.port())))
 }
 
 /// The address of this host that packets to the store come from. None is sent to find out.

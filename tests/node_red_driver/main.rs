@@ -26,7 +26,8 @@ async fn flows_are_started_and_stopped_and_seen_to_be_on_node_red_5() {
 
 async fn started_and_stopped(version: NodeRed) {
     let rig = Rig::of(version, &Flows::new(), Boot::Stopped);
-    let driver = rig.driver(|settings| settings.probe = Some(ServeProbe { path: WHO.to_owned(), status: None }));
+    let driver =
+        rig.driver(|settings| settings.probe = Some(ServeProbe { path: WHO.to_owned(), status: None, tls: None }));
     let seen = until("a stop that lasts is believed", &driver, |seen| seen.flows == Seen::Stopped).await;
     assert!(seen.up && seen.ready.is_ok(), "{seen:?}");
     assert!(seen.revision.is_some() && seen.node_red.is_some(), "{seen:?}");
@@ -69,7 +70,7 @@ async fn a_start_pinned_by_settings_answers_200_and_stop() {
 async fn a_start_that_says_start_but_serves_nothing_is_none() {
     let rig = Rig::start(&Flows::new(), Boot::Running);
     let driver = rig.driver(|settings| {
-        settings.probe = Some(ServeProbe { path: "/nothing-here".to_owned(), status: None });
+        settings.probe = Some(ServeProbe { path: "/nothing-here".to_owned(), status: None, tls: None });
         settings.start_timeout = Duration::from_secs(1);
     });
     let error = driver.start().await.expect_err("a start whose probe is not answered");

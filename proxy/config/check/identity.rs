@@ -5,16 +5,18 @@ use std::fmt::Display;
 use std::hash::Hash;
 use std::net::SocketAddr;
 
-use crate::config::file::File;
+use crate::config::file::{File, Listener, Protocol};
 use crate::config::key::words_or;
+use crate::config::read::Located;
 use crate::config::report::Report;
-use crate::config::value::Name;
+use crate::config::value::{Name, Sni};
 
 pub(super) fn check(report: &mut Report, file: &File) {
     names(report, file);
     counts(report, file);
     references(report, file);
     listeners(report, file);
+    shared_listeners(report, file);
     addresses(report, file);
     token_files(report, file);
 }
@@ -117,8 +119,14 @@ fn listeners(report: &mut Report, file: &File) {
         let platform = instance.platform.listen.map(|listen| (format!("{}.platform.listen", instance.at), listen));
         taken.extend(main.into_iter().chain(more).chain(platform));
     }
+    let sharing: Vec<&Located<Listener>> =
+        file.instance.iter().flat_map(|one| &one.listener).filter(|one| !one.sni.is_empty()).collect();
+    let shares = |key: &str| sharing.iter().any(|one| key == format!("{}.listen", one.at));
     for (index, (key, listen)) in taken.iter().enumerate() {
-        if let Some((other, address)) = taken[..index].iter().find(|(_, other)| collide(*listen, *other)) {
+        let collides = |(other, address): &&(String, SocketAddr)| {
+            collide(*listen, *address) && !(listen == address && shares(key) && shares(other))
+        };
+        if let Some((other, address)) = taken[..index].iter().find(collides) {
             let found = format!("{listen}, which collides with {address} of {other}");
             report.problem(key, "an address and port that nothing else listens on", found, None);
         }
@@ -142,6 +150,31 @@ fn listeners(report: &mut Report, file: &File) {
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let any = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && (any || one.ip() == other.ip())
+}
+
+/// Listeners that share an address are told apart by name, and all that comes before the name is the same.
+fn shared_listeners(report: &mut Report, file: &File) {
+    let mut taken: HashMap<(SocketAddr, Sni), String> = HashMap::new();
+    let mut first: HashMap<SocketAddr, &Located<Listener>> = HashMap::new();
+    let all = file.instance.iter().flat_map(|one| &one.listener).filter(|one| !one.sni.is_empty());
+    for listener in all {
+        let key = format!("{}.sni", listener.at);
+        for name in &listener.sni {
+            if let Some(other) = taken.insert((listener.listen, name.clone()), key.clone()) {
+                let found = format!("\"{name}\", which {other} has on {} already", listener.listen);
+                report.problem(&key, "names that no other listener of this address has", found, None);
+            }
+        }
+        let one = first.entry(listener.listen).or_insert(listener);
+        if one.proxy_from != listener.proxy_from {
+            let expected = format!("the same networks as {}, which shares the address", one.at);
+            report.problem(&format!("{}.proxy_from", listener.at), expected, "others", None);
+        }
+        if listener.protocol == Protocol::Http && listener.tls.is_empty() {
+            let expected = "\"tcp\", or tls with it: what passes through encrypted cannot be followed";
+            report.problem(&format!("{}.protocol", listener.at), expected, "\"http\"", None);
+        }
+    }
 }
 
 fn addresses(report: &mut Report, file: &File) {

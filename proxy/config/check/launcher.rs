@@ -1,6 +1,6 @@
 //! What each kind of launcher, store, hook and token needs, and what makes no sense for it.
 
-use crate::config::file::{CheckKind, File, Instance, Launcher, LauncherKind, StoreKind};
+use crate::config::file::{CheckKind, File, Instance, Launcher, LauncherKind, Member, StoreKind};
 use crate::config::read::Located;
 use crate::config::report::Report;
 
@@ -9,6 +9,7 @@ pub(super) fn check(report: &mut Report, file: &File) {
         for member in &instance.member {
             needs(report, &member.launcher);
             nonsense(report, &member.launcher);
+            tls(report, member);
         }
         one_kind(report, instance);
         checks(report, instance);
@@ -41,14 +42,23 @@ fn nonsense(report: &mut Report, launcher: &Located<Launcher>) {
     let (useless, why): (&[&str], &str) = match launcher.kind {
         LauncherKind::Hotspare => (&["on_unreachable", "fence_command"], "its lease ends by itself, which is certain"),
         LauncherKind::None => (
-            &["url", "token_file", "token_env", "on_unreachable", "fence_command"],
+            &["url", "ca_file", "token_file", "token_env", "on_unreachable", "fence_command"],
             "there is nothing to start or stop",
         ),
-        LauncherKind::FlowFuse | LauncherKind::NodeRed => return,
+        LauncherKind::FlowFuse | LauncherKind::NodeRed => (&["ca_file"], "what asks it does not speak TLS"),
     };
     for name in useless.iter().filter(|name| report.has(&key(name))).collect::<Vec<_>>() {
         let expected = format!("no such key for kind \"{}\": {why}", launcher.kind);
         report.problem(&key(name), expected, *name, None);
+    }
+}
+
+/// What asks a Node-RED without our launcher how its flows are does not speak TLS.
+fn tls(report: &mut Report, member: &Member) {
+    let Some(tls) = &member.tls else { return };
+    if matches!(member.launcher.kind, LauncherKind::FlowFuse | LauncherKind::NodeRed) {
+        let expected = "launcher.kind \"hotspare\" or \"none\" with it";
+        report.problem(&tls.at, expected, format!("kind \"{}\"", member.launcher.kind), None);
     }
 }
 
@@ -105,9 +115,18 @@ fn checks(report: &mut Report, instance: &Located<Instance>) {
 
 fn admin(report: &mut Report, file: &File) {
     let listen = file.admin.listen;
-    if !listen.ip().is_loopback() && file.admin.token.is_empty() && !report.is_bad_inside("admin") {
+    let nobody = file.admin.token.is_empty() && file.admin.client.is_empty();
+    if !listen.ip().is_loopback() && nobody && !report.is_bad_inside("admin") {
         let help = Some("add [[admin.token]] with name, role and token_file, or listen on 127.0.0.1".to_owned());
-        report.problem("admin.listen", "a loopback address, as there is no [[admin.token]]", listen.to_string(), help);
+        let expected = "a loopback address, as there is no [[admin.token]] and no [[admin.client]]";
+        report.problem("admin.listen", expected, listen.to_string(), help);
+    }
+    let verifies = file.admin.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+    if let Some(client) = file.admin.client.first().filter(|_| !verifies)
+        && !report.is_bad_inside("admin.tls")
+    {
+        let expected = "[admin.tls] with client_ca_file, which a client's certificate is verified with";
+        report.problem(&format!("{}.name", client.at), expected, "a client without it", None);
     }
     for token in &file.admin.token {
         let key = |name: &str| format!("{}.{name}", token.at);

@@ -45,10 +45,14 @@ section! {
 section! {
     /// The admin listener: status, metrics, live page, commands.
     pub(in crate::config) Admin {
-        /// Where it listens. Anywhere but on loopback it is refused without a token.
+        /// Where it listens. Anywhere but on loopback it is refused without a token or a client.
         listen: SocketAddr = "127.0.0.1:9480";
-        /// Who may use it, and for what. Without any, whoever reaches the loopback address may do everything.
+        /// TLS of it: it speaks https then, and nothing else.
+        tls: Option<Located<ServerTls>>, otherwise "it speaks plain HTTP";
+        /// Who may use it, and for what. Without any token or client, whoever reaches the loopback address may do everything.
         token: Vec<Located<AdminToken>>;
+        /// Who may use it by a certificate of their own, and for what. Needs client_ca_file in [admin.tls].
+        client: Vec<Located<AdminClient>>;
     }
 }
 
@@ -79,10 +83,34 @@ section! {
 }
 
 section! {
+    /// Somebody whom a certificate names, instead of a token.
+    pub(in crate::config) AdminClient {
+        /// The common name of the certificate's subject, or one of its alternative names (DNS, e-mail or URI).
+        name: String;
+        /// What its bearer may do.
+        role: Role;
+    }
+}
+
+section! {
+    /// TLS of a listener that parts of this system or people use. The files are read again when they change.
+    pub(in crate::config) ServerTls {
+        /// The certificate, followed by those between it and its authority, in PEM.
+        cert_file: PathBuf;
+        /// Its key in PEM, without a passphrase, in a file that only its owner can read.
+        key_file: PathBuf;
+        /// Authorities, in PEM, of the certificates that those who connect show. Launchers must show one then; at the admin listener it is one way to say who one is.
+        client_ca_file: Option<PathBuf>, otherwise "no certificate is asked for";
+    }
+}
+
+section! {
     /// Where launchers connect to.
     pub(in crate::config) Links {
         /// Where it listens. Keep it to the network that the Node-RED machines are in.
         listen: Option<SocketAddr>, otherwise "0.0.0.0:9481 if some launcher.kind is \"hotspare\", else nowhere";
+        /// TLS of it: launchers connect by wss:// then, and by nothing else.
+        tls: Option<Located<ServerTls>>, otherwise "launchers connect by ws://, their token and every order readable on the way";
     }
 }
 

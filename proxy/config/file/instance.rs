@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Drill, Failover, Health, Lease, Limits, Timeouts};
 use crate::config::read::Located;
 use crate::config::section::section;
-use crate::config::value::{HostPort, Name, Network, OrOff, Url, one_of};
+use crate::config::value::{HostPort, Name, Network, OrOff, Sni, Url, one_of};
 
 section! {
     /// One Node-RED service as its users see it.
@@ -84,8 +84,32 @@ section! {
         protocol: Protocol = "tcp";
         /// Networks of the load balancers in front, whose connections begin with a PROXY header (v1 or v2). With any here, connections from elsewhere, or without the header, are closed.
         proxy_from: Vec<Network>, otherwise "none: connections from everywhere, without a header";
+        /// Names that clients ask for in TLS (SNI), for listeners that share one address: "line-1.example", "*.example" for any one label, "*" for all that no other listener has. Without tls the bytes pass through as they are, to members that end TLS themselves.
+        sni: Vec<Sni>, otherwise "the address is this listener's alone, whatever name is asked for";
+        /// Certificates to end TLS with; the one that is good for the name that a client asks for is shown, else the first. Files are read again when they change.
+        tls: Vec<Located<Certificate>>, otherwise "TLS is not ended here: bytes are passed on as they come";
         /// PROXY header that members get, so that they learn the client's address; they must be made to expect it.
         proxy_to: ProxyHeader = "off";
+    }
+}
+
+section! {
+    /// A certificate and its key.
+    pub(in crate::config) Certificate {
+        /// The certificate, followed by those between it and its authority, in PEM.
+        cert_file: PathBuf;
+        /// Its key in PEM, without a passphrase, in a file that only its owner can read.
+        key_file: PathBuf;
+    }
+}
+
+section! {
+    /// TLS to a member: for every listener and check that goes to the port of its address.
+    pub(in crate::config) MemberTls {
+        /// Authorities that the member's certificate is verified with, in PEM; read again when the file changes.
+        ca_file: Option<PathBuf>, otherwise "those that the system trusts";
+        /// The name or address that its certificate must be good for.
+        server_name: Option<String>, otherwise "the host of its address";
     }
 }
 
@@ -96,6 +120,8 @@ section! {
         name: Name;
         /// Where its Node-RED listens, as the proxy reaches it. A host name is looked up whenever a connection is made.
         address: HostPort;
+        /// TLS to its Node-RED, where that serves https; an empty table verifies with what the system trusts.
+        tls: Option<Located<MemberTls>>, otherwise "no TLS to this member";
         /// The launcher beside it, or what there is instead.
         launcher: Located<Launcher>;
     }
@@ -122,6 +148,8 @@ section! {
         kind: LauncherKind;
         /// URL of its admin API. For "hotspare" the other launcher of the pair must reach it too.
         url: Option<Url>, otherwise "for \"node-red\" the member's address; needed for \"hotspare\" and \"flowfuse\"";
+        /// Authorities, in PEM, that its https:// URL is verified with. For "hotspare" only.
+        ca_file: Option<PathBuf>, otherwise "those that the system trusts";
         /// File with the token that both sides know; for "node-red" an access token of its admin API. Two lines are two valid tokens, so that it can be changed without a gap.
         token_file: Option<PathBuf>, otherwise "needed for \"hotspare\", unless token_env is set";
         /// Environment variable with the token, instead of a file.

@@ -89,6 +89,8 @@ section! {
     pub Timeouts {
         /// Connecting to a member.
         connect: Duration = "1s", in "10ms" .. "1m";
+        /// The TLS handshake of a client, on a listener that ends TLS.
+        handshake: Duration = "10s", in "100ms" .. "1m";
         /// A connection on which nothing moves. Websockets of the editor are silent for up to 15 s.
         idle: OrOff<Duration> = "1h", in "1s" .. "30d";
         /// A PROXY header to be complete once a client is there, and the head of an HTTP request once it has begun. Shorter sheds clients sooner that send a byte now and then to hold connections.

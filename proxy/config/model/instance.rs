@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hotspare_tls::stream::Expected;
+use hotspare_tls::{ClientFiles, Keeper, Pair};
+
 use crate::config::file::{CheckKind, DrillFault, Failover, Lease, Limits, Protocol, ProxyHeader, Timeouts};
 use crate::config::secret::Tokens;
-use crate::config::value::{HostPort, Name, Network, StatusRange, Url, Window};
+use crate::config::value::{HostPort, Name, Network, Sni, StatusRange, Url, Window};
 
 /// One Node-RED service as its users see it.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +52,10 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Networks whose connections begin with a PROXY header.
     pub proxy_from: Vec<Network>,
+    /// Names that its clients ask for; empty: the address is its alone.
+    pub sni: Vec<Sni>,
+    /// Certificates to end TLS with; empty: TLS is not ended here.
+    pub tls: Vec<Pair>,
     /// PROXY header that members get.
     pub proxy_to: ProxyHeader,
 }
@@ -60,8 +67,39 @@ pub struct Member {
     pub name: Name,
     /// Where its Node-RED listens.
     pub address: HostPort,
+    /// TLS to its Node-RED, if it speaks that.
+    pub tls: Option<MemberTls>,
     /// What starts and stops its flows.
     pub launcher: Launcher,
+    /// Authorities that its launcher's https URL is verified with.
+    pub launcher_authorities: ClientFiles,
+}
+
+/// TLS to a member.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemberTls {
+    /// Authorities that its certificate is verified with.
+    pub authorities: ClientFiles,
+    /// The name or address that its certificate must be good for.
+    pub server_name: String,
+}
+
+impl Member {
+    /// What its launcher must show, where its URL is https.
+    pub fn launcher_expected(&self, keeper: &Keeper) -> Option<Expected> {
+        let (Launcher::Hotspare { url, .. } | Launcher::FlowFuse { url, .. } | Launcher::NodeRed { url, .. }) =
+            &self.launcher
+        else {
+            return None;
+        };
+        let is_https = url.uri().scheme_str() == Some("https");
+        is_https.then(|| Expected { client: keeper.client_anyway(self.launcher_authorities.clone()), name: None })
+    }
+
+    /// TLS to this port of the member: there is some on the port of its address only.
+    pub fn tls_to(&self, port: u16) -> Option<&MemberTls> {
+        self.tls.as_ref().filter(|_| port == self.address.port)
+    }
 }
 
 /// What starts and stops a member's flows.

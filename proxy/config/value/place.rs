@@ -91,9 +91,10 @@ impl Url {
         &self.0
     }
 
-    /// The URL of a plain HTTP server at this address.
-    pub fn of(address: &HostPort) -> Option<Url> {
-        format!("http://{address}").parse().ok().map(Url)
+    /// The URL of an HTTP server at this address, with TLS or without.
+    pub fn of(address: &HostPort, tls: bool) -> Option<Url> {
+        let scheme = if tls { "https" } else { "http" };
+        format!("{scheme}://{address}").parse().ok().map(Url)
     }
 }
 
@@ -166,6 +167,38 @@ impl Scalar for Network {
             None => bits,
         };
         Ok(Network { address, prefix })
+    }
+}
+
+/// A name that a TLS client asks for, in lower case: whole, or with `*` for its first label, or `*` for any.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sni(String);
+
+impl Sni {
+    /// The name as the data path takes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Sni {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl Scalar for Sni {
+    fn kind() -> Kind {
+        Kind::Text { what: "a host name such as \"line-1.example\", \"*.example\" or \"*\"", pattern: "^.+$" }
+    }
+
+    fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
+        let Raw::Text(text) = raw else { return Err(Mismatch::plain()) };
+        let host = text.strip_prefix("*.").unwrap_or(text).trim_end_matches('.');
+        if text != "*" && (!is_host(host) || host.parse::<IpAddr>().is_ok()) {
+            return Err(Mismatch::plain());
+        }
+        Ok(Sni(text.trim_end_matches('.').to_ascii_lowercase()))
     }
 }
 

@@ -84,6 +84,9 @@ fn through(member: std::net::SocketAddr, protocol: Protocol) -> (DataPath, TcpSt
         protocol,
         timeouts: Timeouts::default(),
         proxied: Proxied::default(),
+        names: Vec::new(),
+        tls: None,
+        member_tls: [None, None],
         inherited: Vec::new(),
     };
     let listener = data.add_listener(spec).unwrap();

@@ -34,6 +34,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         protocol: if protocol == "http" { Protocol::Http } else { Protocol::Tcp },
         timeouts: Timeouts::default(),
         proxied: Proxied::default(),
+        names: Vec::new(),
+        tls: None,
+        member_tls: [None, None],
         inherited: Vec::new(),
     })?;
     let route = Route::To { epoch: 1, member: 0, addrs: vec![member.local_addr()?] };

@@ -77,6 +77,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         protocol: if http { Protocol::Http } else { Protocol::Tcp },
         timeouts: Timeouts::default(),
         proxied: Proxied::default(),
+        names: Vec::new(),
+        tls: None,
+        member_tls: [None, None],
         inherited: Vec::new(),
     })?;
     println!("listening on {}", listener.addr);

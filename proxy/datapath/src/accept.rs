@@ -12,6 +12,7 @@ use crate::worker::{Listening, Task, Worker, listener_token};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +24,7 @@ const ACCEPT_PAUSE_MS: u64 = 50;
 /// Most sockets of one listener that a thread watches; a token has no room for more.
 const SOCKETS: usize = 256;
 /// Of those that wait on a socket, one is woken.
-const WATCHED: EventFlags = EventFlags::IN.union(EventFlags::EXCLUSIVE);
+pub(crate) const WATCHED: EventFlags = EventFlags::IN.union(EventFlags::EXCLUSIVE);
 
 impl Worker {
     pub(crate) fn add_listener(&mut self, spec: ThreadListener, sockets: Vec<Arc<OwnedFd>>) {
@@ -31,7 +32,14 @@ impl Worker {
             self.listeners.push(None);
             self.listeners.len() - 1
         });
-        self.listeners[place] = Some(Listening { spec, sockets: Vec::new(), closed: false, users: 0 });
+        self.listeners[place] = Some(Listening {
+            spec,
+            sockets: Vec::new(),
+            closed: false,
+            users: 0,
+            is_named: false,
+            names: HashMap::new(),
+        });
         self.watch_sockets(place, sockets);
     }
 
@@ -50,7 +58,10 @@ impl Worker {
         let Some(Some(listening)) = self.listeners.get_mut(place) else { return };
         for socket in sockets.into_iter().take(SOCKETS - listening.sockets.len()) {
             let token = listener_token(place, listening.sockets.len());
+            // A shared one is watched once it has a name.
+            let watched = !listening.spec.is_front || !listening.names.is_empty();
             if self.accepting
+                && watched
                 && let Err(e) = epoll::add(&self.epoll, &*socket, token, WATCHED)
             {
                 tracing::error!(error = %e, "cannot watch a listening socket");
@@ -62,6 +73,7 @@ impl Worker {
     /// Takes in what waits in the kernel's queue (closing would reset it), then closes.
     pub(crate) fn remove_listener(&mut self, id: ListenerId) {
         if let Some(place) = self.listener_place(id) {
+            self.forget_names(place as u32);
             self.close_listener(place as u32);
         }
     }
@@ -84,7 +96,7 @@ impl Worker {
     /// Frees the place of a listener that is closed and whose connections are gone.
     pub(crate) fn forget_unused_listener(&mut self, place: u32) {
         let entry = &mut self.listeners[place as usize];
-        if entry.as_ref().is_some_and(|l| l.closed && l.users == 0) {
+        if entry.as_ref().is_some_and(|l| l.closed && !l.is_named && l.users == 0) {
             *entry = None;
         }
     }
@@ -127,31 +139,39 @@ impl Worker {
         BATCH
     }
 
-    fn admit(&mut self, listener: u32, client: OwnedFd) {
-        let Some(Some(listening)) = self.listeners.get(listener as usize) else { return };
-        let Some(&place) = self.places.get(&listening.spec.instance) else { return };
+    /// Counts a new connection for its instance. False if there is no room for it, which is counted too.
+    pub(crate) fn enter(&mut self, place: u32) -> bool {
         let thread = self.thread;
-        let total = self.share.acquire(&self.total);
         let local = self.local(place);
         let cells = &local.shared.cells[thread];
         cells.accepted.add(1);
-        if !total {
-            cells.closed[CloseReason::LimitTotal as usize].add(1);
-            return;
-        }
         if !local.share.acquire(&local.shared.connections) {
             cells.closed[CloseReason::LimitInstance as usize].add(1);
-            self.share.release(&self.total);
-            return;
+            return false;
         }
         let rate = local.shared.limits.load().rate;
         if rate > 0 && !local.shared.rate.enter(rate, Instant::now()) {
             cells.closed[CloseReason::LimitRate as usize].add(1);
             local.share.release(&local.shared.connections);
+            return false;
+        }
+        cells.active.add(1);
+        true
+    }
+
+    fn admit(&mut self, listener: u32, client: OwnedFd) {
+        let Some(Some(listening)) = self.listeners.get(listener as usize) else { return };
+        let Some(&place) = self.places.get(&listening.spec.instance) else { return };
+        if !self.share.acquire(&self.total) {
+            let cells = &self.locals[place as usize].as_ref().expect("it has a place").shared.cells[self.thread];
+            cells.accepted.add(1);
+            cells.closed[CloseReason::LimitTotal as usize].add(1);
+            return;
+        }
+        if !self.enter(place) {
             self.share.release(&self.total);
             return;
         }
-        cells.active.add(1);
         let mut conn = Conn::new(place, listener, client);
         conn.last_move = self.now;
         if let Some(Some(listening)) = self.listeners.get_mut(listener as usize) {
@@ -159,6 +179,8 @@ impl Worker {
             if !listening.spec.proxied.trusted.is_empty() {
                 conn.greeting = Greeting::Awaited;
             }
+            conn.naming = listening.spec.is_front;
+            conn.shaking = listening.spec.tls.is_some();
             conn.http = (listening.spec.protocol == Protocol::Http).then(Box::default);
         }
         let index = self.conns.insert(conn);

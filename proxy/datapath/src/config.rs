@@ -1,8 +1,10 @@
 //! What the data path is told: sizes, limits, timeouts, listeners, routes. Plain values, checked where they enter.
 
 use crate::proxy_protocol::{Network, Version};
+use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Number of an instance, chosen by the caller; every signal and counter carries it.
@@ -112,6 +114,8 @@ pub struct Timeouts {
     /// Longest time for a head to arrive: a PROXY header once the connection is there, an HTTP request's head once
     /// it has begun.
     pub head: Duration,
+    /// Longest time for a client's TLS handshake.
+    pub handshake: Duration,
     /// Probes of silent peers, both sides.
     pub keepalive: Keepalive,
     /// `TCP_USER_TIMEOUT`: longest time that sent bytes may stay unacknowledged; zero means the system's.
@@ -124,6 +128,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(1),
             idle: Duration::from_secs(3600),
             head: Duration::from_secs(30),
+            handshake: Duration::from_secs(10),
             keepalive: Keepalive::default(),
             unacknowledged: Duration::from_secs(30),
         }
@@ -147,9 +152,27 @@ pub struct ListenerSpec {
     pub timeouts: Timeouts,
     /// The PROXY protocol, towards clients and towards members.
     pub proxied: Proxied,
+    /// Names, in lower case, that clients of this listener ask for in their ClientHello: `line-1.example`, `*.example`
+    /// for any one label, `*` for whatever no other has, also for no name. Listeners with names may share an address;
+    /// each connection is the one's whose name it asks for. Without names the address is this listener's alone.
+    pub names: Vec<String>,
+    /// TLS of its clients, ended here; none: bytes are taken as they come. Whatever it holds when a handshake begins
+    /// is used for that connection.
+    pub tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+    /// TLS to each of the two members; none: bytes are sent as they are.
+    pub member_tls: [Option<MemberTls>; 2],
     /// Listening sockets taken over from another process (live upgrade), bound to `listen` already.
     /// Empty: bind anew.
     pub inherited: Vec<OwnedFd>,
+}
+
+/// TLS to a member. A member whose certificate does not verify is one that does not take connections.
+#[derive(Clone, Debug)]
+pub struct MemberTls {
+    /// What the member's certificate is verified with, as it is when a handshake begins.
+    pub config: Arc<ArcSwap<rustls::ClientConfig>>,
+    /// The name that the certificate must be good for; sent as SNI where it is a name.
+    pub name: rustls::pki_types::ServerName<'static>,
 }
 
 /// The PROXY protocol on one listener.

@@ -5,6 +5,7 @@ use crate::http::Http;
 use crate::list::{Linked, Links};
 use crate::pipes::{Pipe, Pipes};
 use crate::proxy_protocol::Origin;
+use crate::tls::{self, Tls};
 use rustix::event::epoll::EventFlags;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -44,6 +45,8 @@ pub(crate) struct Side {
     pub(crate) urgent: bool,
     /// `TCP_NODELAY` is on.
     pub(crate) nodelay: bool,
+    /// TLS on it, from the beginning of its handshake on.
+    pub(crate) tls: Option<Box<Tls>>,
 }
 
 impl Side {
@@ -58,6 +61,9 @@ impl Side {
         self.hung_up |= flags.intersects(EventFlags::RDHUP | EventFlags::HUP);
         self.failed |= flags.contains(EventFlags::ERR);
         self.urgent |= flags.contains(EventFlags::PRI);
+        if self.tls.is_some() {
+            tls::note(self);
+        }
     }
 }
 
@@ -166,6 +172,10 @@ pub(crate) struct Conn {
     pub(crate) source: Option<Box<IpAddr>>,
     /// The PROXY header before anything else: awaited, or what it said.
     pub(crate) greeting: Greeting,
+    /// Whose it is, its client is still to say, after the PROXY header.
+    pub(crate) naming: bool,
+    /// The client's TLS handshake is still to be done, after the PROXY header.
+    pub(crate) shaking: bool,
     /// What is followed in the bytes, if anything.
     pub(crate) http: Option<Box<Http>>,
     /// When it was first parked, in the worker's milliseconds; 0 when it was not.
@@ -199,6 +209,8 @@ impl Conn {
             version: 0,
             source: None,
             greeting: Greeting::None,
+            naming: false,
+            shaking: false,
             http: None,
             parked_at: 0,
             last_move: 0,

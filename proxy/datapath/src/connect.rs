@@ -7,15 +7,20 @@ use crate::counters::CloseReason;
 use crate::signal::SignalKind;
 use crate::slab::Index;
 use crate::socket;
+use crate::tls::{self, Shaken};
 use crate::worker::Worker;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use rustix::net::sockopt;
+use rustls::ClientConnection;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Age at which a connection gets keepalive on the member's side, in ms. Most are gone by then and need not pay.
 const LASTING_AFTER_MS: u64 = 5_000;
+
+/// What a member is told to be that takes a connection and breaks it before a byte was moved.
+const UNFIT: SignalKind = SignalKind::ResetBeforeFirstByte;
 
 /// What both ends of a connection are watched for, from beginning to end: one call per socket.
 const WATCHED: EventFlags =
@@ -93,8 +98,37 @@ impl Worker {
             let error = fd.map_or(Ok(Ok(())), sockopt::socket_error).unwrap_or_else(Err);
             let kind = error.map_or_else(kind_of, |()| Some(SignalKind::Refused));
             self.connect_failed(index, kind, CloseReason::ConnectRefused);
+        } else if conn.member.tls.is_some() {
+            self.shake_with_member(index);
         } else if conn.member.writable {
-            self.connected(index);
+            let listening = self.listeners.get(conn.listener as usize).and_then(Option::as_ref);
+            let tls = listening.and_then(|listening| listening.spec.member_tls[conn.member_no as usize].as_ref());
+            match tls.map(|tls| ClientConnection::new(tls.config.load_full(), tls.name.clone())) {
+                None => self.connected(index),
+                Some(Ok(client)) => {
+                    if !self.introduce(index) {
+                        return self.connect_failed(index, Some(UNFIT), CloseReason::MemberReset);
+                    }
+                    if let Some(conn) = self.conns.get_mut(index) {
+                        tls::begin(&mut conn.member, client.into());
+                    }
+                    self.shake_with_member(index);
+                }
+                Some(Err(error)) => {
+                    tracing::error!(%error, "no TLS to a member");
+                    self.end(index, CloseReason::Internal, false);
+                }
+            }
+        }
+    }
+
+    /// Goes on with the TLS handshake with a member. Its time is part of the time for the connect.
+    fn shake_with_member(&mut self, index: Index) {
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        match tls::shake(&mut conn.member) {
+            Shaken::Waits => {}
+            Shaken::Done => self.connected(index),
+            Shaken::Left | Shaken::Failed => self.connect_failed(index, Some(UNFIT), CloseReason::ConnectRefused),
         }
     }
 
@@ -106,6 +140,8 @@ impl Worker {
         conn.scout = false;
         conn.last_move = now;
         let parked_at = std::mem::take(&mut conn.parked_at);
+        // With TLS that was done before the handshake.
+        let is_introduced = conn.member.tls.is_some();
         let local = self.local(place);
         local.connecting -= 1;
         let routed = local.route.load();
@@ -113,8 +149,8 @@ impl Worker {
             self.detach(index);
             return self.find_place(index);
         }
-        if !self.introduce(index) {
-            return self.connect_failed(index, Some(SignalKind::ResetBeforeFirstByte), CloseReason::MemberReset);
+        if !is_introduced && !self.introduce(index) {
+            return self.connect_failed(index, Some(UNFIT), CloseReason::MemberReset);
         }
         let local = self.local(place);
         if parked_at > 0 {

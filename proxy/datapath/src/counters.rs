@@ -45,6 +45,12 @@ pub enum CloseReason {
     BadProtocol,
     /// A PROXY header was missing, malformed, or not this peer's to send.
     BadProxyHeader,
+    /// The client did not finish its TLS handshake in time.
+    HandshakeTimeout,
+    /// The client's TLS handshake failed.
+    BadHandshake,
+    /// The client asked for a name that nobody here has.
+    UnknownName,
     /// The data path stopped.
     Shutdown,
     /// The system gave no socket or no memory for it, or a fault in our own code was contained.
@@ -53,7 +59,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in order.
-    pub const ALL: [CloseReason; 21] = [
+    pub const ALL: [CloseReason; 24] = [
         Self::ClientClosed,
         Self::MemberClosed,
         Self::ClientReset,
@@ -73,6 +79,9 @@ impl CloseReason {
         Self::LimitRate,
         Self::BadProtocol,
         Self::BadProxyHeader,
+        Self::HandshakeTimeout,
+        Self::BadHandshake,
+        Self::UnknownName,
         Self::Shutdown,
         Self::Internal,
     ];
@@ -99,6 +108,9 @@ impl CloseReason {
             Self::LimitRate => "limit_rate",
             Self::BadProtocol => "bad_protocol",
             Self::BadProxyHeader => "bad_proxy_header",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::BadHandshake => "bad_handshake",
+            Self::UnknownName => "unknown_name",
             Self::Shutdown => "shutdown",
             Self::Internal => "internal",
         }

@@ -1,6 +1,8 @@
 //! The handle to the data path: starts and stops its threads, gives them their orders, sums their counters.
 //! Its methods may be called from any thread; each returns quickly.
 
+mod fronts;
+
 use crate::config::{Config, Drain, Error, InstanceId, InstanceSpec, Limits, ListenerId, ListenerSpec, Route};
 use crate::counters::Counters;
 use crate::descriptors::Descriptors;
@@ -10,6 +12,7 @@ use crate::shared::Instance;
 use crate::signal::SignalSink;
 use crate::socket;
 use crate::worker::Worker;
+use fronts::Front;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -37,6 +40,16 @@ struct State {
     next_listener: u32,
     /// Somebody was told that there is room for fewer connections than were asked for.
     told_short: bool,
+    /// Addresses that listeners with names share.
+    fronts: HashMap<SocketAddr, Front>,
+    next_front: u32,
+}
+
+impl State {
+    fn next_listener(&mut self) -> ListenerId {
+        self.next_listener += 1;
+        ListenerId(self.next_listener - 1)
+    }
 }
 
 /// The data path. Dropping it ends everything at once; see [`DataPath::stop`] for the gentle way.
@@ -113,37 +126,19 @@ impl DataPath {
     /// # Errors
     /// [`Error::Listen`] with the listener's name, its address and the system's words;
     /// [`Error::UnknownInstance`]; [`Error::NoAnswer`].
-    pub fn add_listener(&self, spec: ListenerSpec) -> Result<Listener, Error> {
-        let ListenerSpec { instance, name, listen, port_index, protocol, timeouts, proxied, inherited } = spec;
+    pub fn add_listener(&self, mut spec: ListenerSpec) -> Result<Listener, Error> {
         let mut state = self.state();
-        if !state.instances.contains_key(&instance) {
-            return Err(Error::UnknownInstance(instance));
+        if !state.instances.contains_key(&spec.instance) {
+            return Err(Error::UnknownInstance(spec.instance));
         }
-        let failed = |e: rustix::io::Errno| Error::Listen { name: name.clone(), addr: listen, reason: e.into() };
-        let (addr, sockets) = self.sockets(listen, inherited).map_err(failed)?;
-        for socket in &sockets {
-            if let Err(e) = socket::tune_listener(socket, &timeouts) {
-                tracing::warn!(error = %e, "options of a listening socket refused; going on without");
-            }
+        if !spec.names.is_empty() {
+            return self.add_named(&mut state, spec);
         }
-        let sockets: Vec<_> = sockets.into_iter().map(Arc::new).collect();
-        let id = ListenerId(state.next_listener);
-        state.next_listener += 1;
-        state.listeners.insert(id, (instance, sockets.clone()));
+        let (addr, sockets) = self.bind(&mut spec)?;
+        let id = state.next_listener();
+        state.listeners.insert(id, (spec.instance, sockets.clone()));
         self.make_room(&mut state);
-        let own =
-            |thread: usize| -> Vec<_> { sockets.iter().skip(thread).step_by(self.mailboxes.len()).cloned().collect() };
-        self.tell_all_and_wait(|thread, latch| {
-            let proxied = proxied.clone();
-            let listener = ThreadListener { id, instance, port_index, protocol, timeouts, proxied };
-            Order::AddListener(Box::new(listener), own(thread), latch)
-        })?;
-        // The kernel wakes those who wait on a socket in the order in which they came: its own thread first, and
-        // another only while that one is busy.
-        let threads = self.mailboxes.len();
-        self.tell_all(|thread| {
-            Order::ShareListener(id, (1..threads).flat_map(|n| own((thread + n) % threads)).collect())
-        })?;
+        self.hand_out(&ThreadListener::of(&spec, id), &sockets)?;
         Ok(Listener { id, addr })
     }
 
@@ -152,8 +147,15 @@ impl DataPath {
     /// # Errors
     /// [`Error::UnknownListener`], [`Error::NoAnswer`].
     pub fn remove_listener(&self, id: ListenerId) -> Result<(), Error> {
-        self.state().listeners.remove(&id).ok_or(Error::UnknownListener(id))?;
+        let last_of_front = {
+            let mut state = self.state();
+            state.listeners.remove(&id).ok_or(Error::UnknownListener(id))?;
+            state.leave_front(id)
+        };
         self.tell_all_and_wait(|_, latch| Order::RemoveListener(id, latch))?;
+        if let Some(front) = last_of_front {
+            self.tell_all_and_wait(|_, latch| Order::RemoveInstance(front.instance.id, latch))?;
+        }
         self.make_room(&mut self.state());
         Ok(())
     }
@@ -239,7 +241,11 @@ impl DataPath {
     /// Stops listening, closes what is parked, lets open connections go on for `at_most`, then resets the rest.
     /// Blocks until the threads have ended.
     pub fn stop(&self, at_most: Duration) {
-        self.state().listeners.clear();
+        {
+            let mut state = self.state();
+            state.listeners.clear();
+            state.fronts.clear();
+        }
         let deadline = Instant::now() + at_most;
         for mailbox in &self.mailboxes {
             mailbox.send(Order::Stop(deadline));
@@ -249,6 +255,32 @@ impl DataPath {
             // A thread contains its panics; should one end by one, there is nothing left to stop.
             let _ = thread.join();
         }
+    }
+
+    /// Binds a listener's sockets, or takes over those it has.
+    fn bind(&self, spec: &mut ListenerSpec) -> Result<(SocketAddr, Vec<Arc<OwnedFd>>), Error> {
+        let inherited = std::mem::take(&mut spec.inherited);
+        let failed =
+            |e: rustix::io::Errno| Error::Listen { name: spec.name.clone(), addr: spec.listen, reason: e.into() };
+        let (addr, sockets) = self.sockets(spec.listen, inherited).map_err(failed)?;
+        for socket in &sockets {
+            if let Err(e) = socket::tune_listener(socket, &spec.timeouts) {
+                tracing::warn!(error = %e, "options of a listening socket refused; going on without");
+            }
+        }
+        Ok((addr, sockets.into_iter().map(Arc::new).collect()))
+    }
+
+    /// Gives each thread its sockets, and then those of the others.
+    fn hand_out(&self, listener: &ThreadListener, sockets: &[Arc<OwnedFd>]) -> Result<(), Error> {
+        let threads = self.mailboxes.len();
+        let own = |thread: usize| -> Vec<_> { sockets.iter().skip(thread).step_by(threads).cloned().collect() };
+        self.tell_all_and_wait(|thread, latch| Order::AddListener(Box::new(listener.clone()), own(thread), latch))?;
+        // The kernel wakes those who wait on a socket in the order in which they came: its own thread first, and
+        // another only while that one is busy.
+        self.tell_all(|thread| {
+            Order::ShareListener(listener.id, (1..threads).flat_map(|n| own((thread + n) % threads)).collect())
+        })
     }
 
     /// One listening socket for each thread at least.

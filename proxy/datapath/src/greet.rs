@@ -1,4 +1,5 @@
-//! The PROXY header on a connection: awaited from the proxy before us, sent to the member behind us. The header is
+//! What comes before anything else: the PROXY header, awaited from the proxy before us and sent to the member behind
+//! us, and after it the TLS handshake with the client, on a listener that ends TLS. The header is
 //! looked at in the socket until it is complete, so it needs no buffer however many pieces it comes in.
 
 use crate::conn::Greeting;
@@ -6,9 +7,11 @@ use crate::connect::millis;
 use crate::counters::CloseReason;
 use crate::proxy_protocol::{self, MAX_BYTES, Origin};
 use crate::slab::Index;
+use crate::tls::{self, Shaken};
 use crate::worker::Worker;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, getpeername, getsockname, recv, send};
+use rustls::ServerConnection;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -17,7 +20,11 @@ impl Worker {
     pub(crate) fn serve_waiting(&mut self, index: Index) {
         let Some(conn) = self.conns.get(index) else { return };
         if !matches!(conn.greeting, Greeting::Awaited) {
-            return self.serve_http(index);
+            return match (conn.naming, conn.shaking) {
+                (true, _) => self.hear_name(index),
+                (false, true) => self.shake_hands(index),
+                (false, false) => self.serve_http(index),
+            };
         }
         match self.hear(index) {
             Ok(false) => {}
@@ -55,10 +62,45 @@ impl Worker {
         room
     }
 
-    /// When the header must be complete, in the worker's milliseconds.
+    /// When what must come before everything else must have come, in the worker's milliseconds: the PROXY header, then
+    /// the TLS handshake.
     pub(crate) fn greeting_due(&self, index: Index) -> u64 {
-        let listener = self.conns.get(index).and_then(|conn| self.listeners.get(conn.listener as usize));
-        self.now + listener.and_then(Option::as_ref).map_or(0, |l| millis(l.spec.timeouts.head))
+        let Some(conn) = self.conns.get(index) else { return self.now };
+        let Some(Some(listening)) = self.listeners.get(conn.listener as usize) else { return self.now };
+        let timeouts = &listening.spec.timeouts;
+        let header = matches!(conn.greeting, Greeting::Awaited);
+        self.now + millis(if header { timeouts.head } else { timeouts.handshake })
+    }
+
+    /// Goes on with a client's TLS handshake. A connection on which nothing was said yet owns nothing of TLS.
+    fn shake_hands(&mut self, index: Index) {
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        if !conn.client.readable && conn.client.tls.is_none() {
+            return;
+        }
+        if conn.client.tls.is_none() {
+            let listening = self.listeners.get(conn.listener as usize).and_then(Option::as_ref);
+            let tls = listening.and_then(|listening| listening.spec.tls.as_ref());
+            match tls.map(|tls| ServerConnection::new(tls.load_full())) {
+                Some(Ok(server)) => tls::begin(&mut conn.client, server.into()),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "no TLS for a client");
+                    return self.end(index, CloseReason::Internal, false);
+                }
+                None => return self.end(index, CloseReason::RouteClosed, false),
+            }
+        }
+        match tls::shake(&mut conn.client) {
+            Shaken::Waits => {}
+            Shaken::Done => {
+                conn.shaking = false;
+                self.leave_idle(index);
+                self.wheel.cancel(index);
+                self.find_place(index);
+            }
+            Shaken::Left => self.end(index, CloseReason::ClientClosed, false),
+            Shaken::Failed => self.end(index, CloseReason::BadHandshake, false),
+        }
     }
 
     /// Whether the header has come; the reason if it cannot be accepted.

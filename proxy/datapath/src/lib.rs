@@ -9,7 +9,7 @@
 //! a reset) goes out through [`SignalSink`]; what it shall do comes in as a [`Route`].
 //!
 //! ```text
-//! accept → limits → route → connect → route again → relay (copy or splice) → close with a reason
+//! accept → (name) → limits → (TLS) → route → connect → route again → relay (copy or splice) → close with a reason
 //!             ↘ park (first in, first out, bounded) ↗
 //! ```
 //!
@@ -33,6 +33,7 @@
 //! `relay` moves the bytes; `park` and `revoke` are what a failover touches.
 
 mod accept;
+pub mod client_hello;
 mod config;
 mod conn;
 mod connect;
@@ -44,6 +45,7 @@ mod greet;
 mod http;
 mod list;
 mod mailbox;
+mod naming;
 mod park;
 mod pipes;
 pub mod proxy_protocol;
@@ -56,12 +58,13 @@ mod signal;
 mod slab;
 mod socket;
 mod source;
+mod tls;
 mod wheel;
 mod worker;
 
 pub use config::{
-    Config, Drain, Error, InstanceId, InstanceSpec, Keepalive, Limits, ListenerId, ListenerSpec, Protocol, Proxied,
-    Route, Timeouts,
+    Config, Drain, Error, InstanceId, InstanceSpec, Keepalive, Limits, ListenerId, ListenerSpec, MemberTls, Protocol,
+    Proxied, Route, Timeouts,
 };
 pub use counters::{CloseReason, Counters, WAIT_BUCKETS_MS};
 pub use datapath::{DataPath, Listener};

@@ -1,8 +1,9 @@
 //! How orders reach a thread: a bounded queue and an eventfd that its epoll watches. Route changes are not
 //! queued by content, only noted (one note per instance at most), so they can neither pile up nor be lost.
 
-use crate::config::{InstanceId, ListenerId, Protocol, Proxied, Timeouts};
+use crate::config::{InstanceId, ListenerId, ListenerSpec, MemberTls, Protocol, Proxied, Timeouts};
 use crate::shared::Instance;
+use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -23,6 +24,26 @@ pub(crate) struct ThreadListener {
     pub(crate) protocol: Protocol,
     pub(crate) timeouts: Timeouts,
     pub(crate) proxied: Proxied,
+    /// It is shared by listeners with names: whose a connection is, its client says.
+    pub(crate) is_front: bool,
+    pub(crate) tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+    pub(crate) member_tls: [Option<MemberTls>; 2],
+}
+
+impl ThreadListener {
+    pub(crate) fn of(spec: &ListenerSpec, id: ListenerId) -> Self {
+        Self {
+            id,
+            instance: spec.instance,
+            port_index: spec.port_index,
+            protocol: spec.protocol,
+            timeouts: spec.timeouts,
+            proxied: spec.proxied.clone(),
+            is_front: false,
+            tls: spec.tls.clone(),
+            member_tls: spec.member_tls.clone(),
+        }
+    }
 }
 
 /// An order.
@@ -35,6 +56,12 @@ pub(crate) enum Order {
     AddListener(Box<ThreadListener>, Vec<Arc<OwnedFd>>, Arc<Latch>),
     /// Accepts from the other threads' sockets of a listener too, when those threads are busy.
     ShareListener(ListenerId, Vec<Arc<OwnedFd>>),
+    /// Gives connections of the shared listener that ask for one of these names to a listener of its own.
+    AddNamed {
+        front: ListenerId,
+        names: Arc<[String]>,
+        listener: Box<ThreadListener>,
+    },
     /// Closes the listening sockets after accepting what waits in them.
     RemoveListener(ListenerId, Arc<Latch>),
     /// Stops or resumes accepting; what connects meanwhile waits in the kernel's queue.

@@ -3,10 +3,11 @@
 //! that the member's own queue of connections does not overflow.
 
 use crate::config::Route;
-use crate::conn::Phase;
+use crate::conn::{Conn, Phase, Side};
 use crate::connect::millis;
 use crate::counters::CloseReason;
 use crate::slab::Index;
+use crate::tls;
 use crate::worker::{Suspect, Task, Worker};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -68,10 +69,12 @@ impl Worker {
     /// Whether a parked client has left. One that has sent its request and only closed its sending side still
     /// waits for an answer; without a request there is nothing to wait for.
     pub(crate) fn look_whether_left(&mut self, index: Index) {
-        let Some(conn) = self.conns.get(index) else { return };
+        let Some(conn) = self.conns.get_mut(index) else { return };
         // Nobody ends an HTTP request by closing half of the connection; whoever does has left.
-        let nothing_said = conn.http.is_some() || conn.up.is_empty() && nothing_to_read(conn.client.fd.as_ref());
-        let left = conn.client.failed || conn.client.hung_up && nothing_said;
+        let ended = conn.client.hung_up;
+        let nothing_said =
+            |conn: &mut Conn| conn.http.is_some() || conn.up.is_empty() && says_nothing(&mut conn.client);
+        let left = conn.client.failed || ended && nothing_said(conn);
         if left {
             self.end(index, CloseReason::ParkLeft, false);
         }
@@ -145,9 +148,12 @@ impl Worker {
     }
 }
 
-fn nothing_to_read(fd: Option<&std::os::fd::OwnedFd>) -> bool {
+fn says_nothing(client: &mut Side) -> bool {
+    if client.tls.is_some() {
+        return tls::says_nothing(client);
+    }
     let mut byte = [0; 1];
-    match fd.map(|fd| recv(fd, &mut byte, RecvFlags::PEEK)) {
+    match client.fd.as_ref().map(|fd| recv(fd, &mut byte, RecvFlags::PEEK)) {
         Some(Ok((read, _))) => read == 0,
         Some(Err(e)) => e != Errno::AGAIN,
         None => true,

@@ -9,6 +9,7 @@
 
 use crate::conn::{Flow, Held, Side};
 use crate::pipes::{PIPE_BYTES, Pipes};
+use crate::tls;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
 use rustix::pipe::{SpliceFlags, splice};
@@ -134,9 +135,10 @@ fn copy(
         Read::Failed => return Err(Stop::SourceFailed),
     };
     *left -= read as u64;
-    flow.large_reads = if read >= LARGE_READ { flow.large_reads.saturating_add(1) } else { 0 };
+    let bulky = read >= LARGE_READ && sink.tls.is_none();
+    flow.large_reads = if bulky { flow.large_reads.saturating_add(1) } else { 0 };
     // The FIN was there before this read, which brought all there was: this is the end, no read need say so.
-    flow.ended = read < most && source.hung_up && !source.failed && !source.urgent;
+    flow.ended = read < most && source.hung_up && !source.failed && !source.urgent && source.tls.is_none();
     let more = if flow.ended { More::EndFollows } else { More::No };
     forward(sink, flow, &scratch[..read], more, moved).map_err(|_| Stop::SinkFailed)
 }
@@ -145,6 +147,9 @@ fn copy(
 pub(crate) fn read_some(source: &mut Side, buffer: &mut [u8]) -> Read {
     if !source.readable {
         return Read::Nothing;
+    }
+    if source.tls.is_some() {
+        return tls::read(source, buffer);
     }
     let Some(from) = source.fd.as_ref() else { return Read::Failed };
     loop {
@@ -191,6 +196,9 @@ pub(crate) fn forward(
 
 /// Writes what is held. True when nothing is left.
 pub(crate) fn flush(sink: &mut Side, flow: &mut Flow, moved: &mut u64) -> Result<bool, Errno> {
+    if sink.tls.is_some() && !tls::flush(sink)? {
+        return Ok(false);
+    }
     match &mut flow.held {
         Held::Nothing => Ok(true),
         Held::Bytes { buffer, at } => {
@@ -230,12 +238,16 @@ pub(crate) fn flush(sink: &mut Side, flow: &mut Flow, moved: &mut u64) -> Result
 
 /// Sends as much as the sink takes; takes `writable` down when it does not take all.
 pub(crate) fn send_some(sink: &mut Side, has_moved: bool, bytes: &[u8], more: More) -> Result<usize, Errno> {
-    let Some(to) = sink.fd.as_ref() else { return Err(Errno::NOTCONN) };
     if has_moved && !sink.nodelay {
         // Nagle never holds back the first message of a connection, so short connections don't pay for this.
+        let Some(to) = sink.fd.as_ref() else { return Err(Errno::NOTCONN) };
         sockopt::set_tcp_nodelay(to, true)?;
         sink.nodelay = true;
     }
+    if sink.tls.is_some() {
+        return tls::write(sink, bytes);
+    }
+    let Some(to) = sink.fd.as_ref() else { return Err(Errno::NOTCONN) };
     let flags = match more {
         More::No => SendFlags::NOSIGNAL,
         More::EndFollows => SendFlags::NOSIGNAL | SendFlags::MORE,

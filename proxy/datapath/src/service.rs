@@ -6,9 +6,9 @@ use crate::relay::{self, Stop};
 use crate::signal::SignalKind;
 use crate::slab::Index;
 use crate::socket;
+use crate::tls;
 use crate::worker::Worker;
 use rustix::event::epoll::EventFlags;
-use rustix::net::{Shutdown, shutdown};
 
 /// A flow's bytes are not counted out beforehand.
 const ALL: u64 = u64::MAX;
@@ -155,10 +155,14 @@ impl Worker {
         conn.up.discard(&mut self.io.pipes);
         let (place, listener, source) = (conn.instance as usize, conn.listener, conn.source.take());
         for side in [&mut conn.client, &mut conn.member] {
+            if !reset {
+                tls::end(side);
+            }
             match side.fd.take() {
                 Some(fd) if reset => socket::close_with_reset(fd),
                 fd => drop(fd),
             }
+            side.tls = None;
         }
         self.share.release(&self.total);
         if let Some(local) = self.locals[place].as_mut() {
@@ -197,19 +201,20 @@ fn judge(conn: &mut crate::conn::Conn, up: Stop, down: Stop) -> Verdict {
     if down == Stop::Ended {
         conn.first_end.get_or_insert(End::Member);
     }
-    if conn.up.finished() && conn.down.finished() {
+    let over = [conn.up.finished() && conn.member.is_flushed(), conn.down.finished() && conn.client.is_flushed()];
+    let both = over == [true, true];
+    let directions = [(&mut conn.up, &mut conn.member), (&mut conn.down, &mut conn.client)];
+    for ((flow, sink), over) in directions.into_iter().zip(over) {
+        // A plain socket that is closed in a moment needs no end of its own.
+        if over && !flow.passed_on && (!both || sink.tls.is_some()) {
+            flow.passed_on = true;
+            sink.end();
+        }
+    }
+    if both && conn.client.is_flushed() && conn.member.is_flushed() {
         let first = conn.first_end.unwrap_or(End::Client);
         let reason = if first == End::Client { CloseReason::ClientClosed } else { CloseReason::MemberClosed };
         return Verdict::Done(reason);
-    }
-    for (flow, sink) in [(&mut conn.up, &conn.member), (&mut conn.down, &conn.client)] {
-        if flow.finished() && !flow.passed_on {
-            flow.passed_on = true;
-            if let Some(fd) = sink.fd.as_ref() {
-                // A peer that is gone already says so with its next event.
-                let _ = shutdown(fd, Shutdown::Write);
-            }
-        }
     }
     if up == Stop::Budget || down == Stop::Budget { Verdict::HasMore } else { Verdict::Stays }
 }

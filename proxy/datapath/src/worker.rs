@@ -109,6 +109,10 @@ pub(crate) struct Listening {
     pub(crate) closed: bool,
     /// Connections that came through it.
     pub(crate) users: usize,
+    /// Its connections come through a shared listener, for as long as it has names there.
+    pub(crate) is_named: bool,
+    /// Of a shared listener: which listener's a name is.
+    pub(crate) names: HashMap<String, u32>,
 }
 
 /// One thread.
@@ -317,6 +321,7 @@ impl Worker {
                 latch.count_down();
             }
             Order::ShareListener(id, sockets) => self.share_listener(id, sockets),
+            Order::AddNamed { front, names, listener } => self.add_named(front, &names, *listener),
             Order::RemoveListener(id, latch) => {
                 self.remove_listener(id);
                 latch.count_down();

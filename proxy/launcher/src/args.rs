@@ -20,13 +20,24 @@ pub struct LauncherArgs {
     /// Name of the instance, as the controller's configuration has it
     #[arg(long, default_value = "default", env = "HOTSPARE_INSTANCE")]
     pub instance: String,
-    /// A controller's link address such as ws://proxy:9481; give one for each proxy of a group. A name that stands for
+    /// A controller's link address such as ws://proxy:9481, or wss:// where [links] has TLS; give one for each proxy of a group. A name that stands for
     /// several proxies is given once for each, too
     #[arg(long = "controller", value_name = "URL", value_parser = controller_url, env = "HOTSPARE_CONTROLLERS", value_delimiter = ',')]
     pub controllers: Vec<String>,
     /// File that holds this member's token; needed with a controller, and for an admin address that others can reach
     #[arg(long, value_name = "FILE", env = "HOTSPARE_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    /// Authorities, in PEM, that controllers (wss://) and the peer's launcher (https://) are verified with
+    /// [default: those that the system trusts]
+    #[arg(long, value_name = "FILE", env = "HOTSPARE_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// This launcher's certificate in PEM: shown to controllers that ask for one, and by the admin API, which speaks
+    /// https then. It is read again when it changes
+    #[arg(long, value_name = "FILE", requires = "key_file", env = "HOTSPARE_CERT_FILE")]
+    pub cert_file: Option<PathBuf>,
+    /// The certificate's key, in a file that only its owner can read
+    #[arg(long, value_name = "FILE", requires = "cert_file", env = "HOTSPARE_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
     /// Folder for what must survive a restart [default: .hotspare in Node-RED's user folder]
     #[arg(long, value_name = "DIR", env = "HOTSPARE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
@@ -78,12 +89,16 @@ impl LauncherArgs {
 }
 
 fn controller_url(text: &str) -> Result<String, String> {
-    let host = text.strip_prefix("ws://").ok_or("it must begin with ws://")?.trim_end_matches('/');
+    let (scheme, host) = text
+        .split_once("://")
+        .filter(|(scheme, _)| matches!(*scheme, "ws" | "wss"))
+        .ok_or("it must begin with ws:// or wss://")?;
+    let host = host.trim_end_matches('/');
     let port = host.rsplit_once(':').and_then(|(name, port)| (!name.is_empty()).then_some(port));
     if host.contains('/') || port.is_none_or(|port| port.parse::<u16>().is_err()) {
-        return Err("it must be ws://HOST:PORT".to_owned());
+        return Err(format!("it must be {scheme}://HOST:PORT"));
     }
-    Ok(format!("ws://{host}"))
+    Ok(format!("{scheme}://{host}"))
 }
 
 fn launcher_url(text: &str) -> Result<String, String> {
@@ -140,7 +155,8 @@ mod tests {
         let args = parse(&["--attach", "/data", "--nr-launcher", "http://127.0.0.1:2880/"]).unwrap();
         assert_eq!(args.nr_launcher.as_deref(), Some("http://127.0.0.1:2880"));
         assert_eq!(args.state_dir(), Path::new("/data/.hotspare"));
-        let args = parse(&["--controller", "ws://p:1/", "--controller", "ws://[::1]:2", "--", "node-red"]).unwrap();
-        assert_eq!(args.controllers, ["ws://p:1", "ws://[::1]:2"]);
+        let args = parse(&["--controller", "ws://p:1/", "--controller", "wss://[::1]:2", "--", "node-red"]).unwrap();
+        assert_eq!(args.controllers, ["ws://p:1", "wss://[::1]:2"]);
+        assert!(parse(&["--cert-file", "c", "--", "node-red"]).is_err(), "a certificate without its key");
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hotspare_decide::Epoch;
 use hotspare_decide::message::FlowState;
+use hotspare_tls::stream::Expected;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -41,7 +42,7 @@ pub(crate) struct Context {
 }
 
 /// Copies as long as this member is active; ends with the shell.
-pub(crate) async fn keep(state_dir: PathBuf, inputs: Sender<Input>) {
+pub(crate) async fn keep(state_dir: PathBuf, inputs: Sender<Input>, tls: Expected) {
     let mut copied = Instant::now();
     loop {
         sleep(LOOK_EVERY).await;
@@ -56,7 +57,7 @@ pub(crate) async fn keep(state_dir: PathBuf, inputs: Sender<Input>) {
             continue;
         }
         copied = Instant::now();
-        if let Err(why) = send(&state_dir, &inputs, peer, epoch).await {
+        if let Err(why) = send(&state_dir, &inputs, peer, &tls, epoch).await {
             tracing::warn!(peer = peer.member, why, "the context could not be copied to the peer");
         }
     }
@@ -66,6 +67,7 @@ async fn send(
     state_dir: &Path,
     inputs: &Sender<Input>,
     peer: &hotspare_decide::message::Peer,
+    tls: &Expected,
     epoch: Epoch,
 ) -> Result<(), String> {
     let path = state_dir.join(OUTGOING);
@@ -77,7 +79,7 @@ async fn send(
     if body.len() > MAX_BYTES {
         return Err(format!("it is {} bytes; {MAX_BYTES} is the most that is copied", body.len()));
     }
-    peer::request(peer, Method::POST, PATH, body.into(), SEND_WITHIN).await.map(drop)
+    peer::request(peer, tls, Method::POST, PATH, body.into(), SEND_WITHIN).await.map(drop)
 }
 
 /// Puts the peer's context in place of this member's. The caller has seen that no flows run here.

@@ -191,9 +191,9 @@ impl Shell {
         }
         // More than a few open questions only mean that the peer does not answer.
         let Ok(permit) = Arc::clone(&self.asking).try_acquire_owned() else { return };
-        let inputs = self.inputs.clone();
+        let (inputs, tls) = (self.inputs.clone(), self.tls.clone());
         tokio::spawn(async move {
-            let answer = peer::ask(&peer, ask).await;
+            let answer = peer::ask(&peer, &tls, ask).await;
             drop(permit);
             if let Some(answer) = answer {
                 let _ = inputs.send(Input::PromiseAnswered { answer }).await;

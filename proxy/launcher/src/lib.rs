@@ -31,6 +31,7 @@ mod record;
 mod resources;
 mod shell;
 mod sync;
+mod tls;
 mod undertaker;
 mod ungated;
 mod waiting;
@@ -57,7 +58,8 @@ use output::Output;
 use places::Places;
 use record::StateDir;
 use shell::{Input, Parts, Shell};
-use undertaker::Undertaker;
+use tls::Tls;
+use undertaker::{TlsFiles, Undertaker};
 use ungated::Ungated;
 
 /// Exit code for a command line or a set-up that cannot work (`EX_USAGE` of sysexits.h).
@@ -105,6 +107,7 @@ impl From<io::Error> for Problem {
 
 async fn launch(args: LauncherArgs) -> Result<(), Problem> {
     let token = read_token(&args)?;
+    let tls = Tls::start(&args)?;
     let listener = TcpListener::bind(args.admin)
         .await
         .map_err(|error| Problem(format!("the admin address {} cannot be used: {error}", args.admin)))?;
@@ -114,14 +117,19 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
     let module = module::install(state.path())?;
     let attached = attach_to(&args, &state)?;
     let session = jitter::random()?;
-    let identity = Identity { instance: args.instance.clone(), member: args.name.clone(), token: token.clone() };
+    let identity = Identity {
+        instance: args.instance.clone(),
+        member: args.name.clone(),
+        token: token.clone(),
+        tls: tls.expected.clone(),
+    };
 
     let (inputs, waiting_inputs) = channel(INPUTS);
     let (happenings, waiting_happenings) = channel(INPUTS);
     let (shutdown, mut told) = channel(1);
     let written = inputs.clone();
     let records = state.start_writer(move |id, ok| drop(written.blocking_send(Input::Persisted { id, ok })))?;
-    let undertaker = Undertaker::start(&identity, &args.controllers)?;
+    let undertaker = Undertaker::start(&identity, &args.controllers, TlsFiles::of(&tls.files))?;
     let logs = Arc::new(Mutex::new(Logs::new(&args.name)));
     let peer_secret = Arc::new(Mutex::new(record.peer.as_ref().map(|peer| Secret::new(peer.secret.clone()))));
 
@@ -150,10 +158,16 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
         tokio::spawn(attach::serve(socket, inputs.clone()));
     }
     let deployed = Arc::new(tokio::sync::Notify::new());
-    tokio::spawn(sync::keep(state.path().to_path_buf(), inputs.clone(), Arc::clone(&deployed), installer));
-    tokio::spawn(context::keep(state.path().to_path_buf(), inputs.clone()));
+    tokio::spawn(sync::keep(
+        state.path().to_path_buf(),
+        inputs.clone(),
+        Arc::clone(&deployed),
+        installer,
+        tls.expected.clone(),
+    ));
+    tokio::spawn(context::keep(state.path().to_path_buf(), inputs.clone(), tls.expected.clone()));
     tracing::info!(admin = %listener.local_addr()?, member = args.name, instance = args.instance, "launcher started");
-    tokio::spawn(admin::serve(listener, Arc::new(admin)));
+    tokio::spawn(admin::serve(listener, Arc::new(admin), tls.server));
     let mut jitter = Jitter::new(session);
     let places = Places::default();
     for (controller, url) in args.controllers.iter().enumerate() {
@@ -198,6 +212,7 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
         peer_secret,
         deployed,
         cut,
+        tls: tls.expected,
     };
     Box::pin(Shell::new(parts).run(waiting_happenings, waiting_inputs, stop)).await;
     lines.finish();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use hotspare_decide::message::{Down, Up};
 use hotspare_protocol::{INSTANCE_HEADER, LINK_PATH, MAX_MESSAGE_BYTES, MEMBER_HEADER, Secret, decode_down, encode_up};
+use hotspare_tls::stream::{Expected, Stream, connect};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{sleep, timeout};
@@ -43,6 +44,8 @@ pub(crate) struct Identity {
     pub(crate) instance: String,
     pub(crate) member: String,
     pub(crate) token: Option<Secret>,
+    /// What a controller must show over `wss://`, and what it is shown.
+    pub(crate) tls: Expected,
 }
 
 /// Keeps the link to the controller of number `controller` at `url` for ever.
@@ -89,7 +92,7 @@ pub(crate) async fn keep(
     }
 }
 
-type Opened = (WebSocketStream<TcpStream>, Place);
+type Opened = (WebSocketStream<Stream>, Place);
 
 async fn open(url: &str, identity: &Identity, places: &Places, attempt: usize) -> Result<Opened, Error> {
     let mut request = format!("{url}{LINK_PATH}").into_client_request()?;
@@ -102,13 +105,15 @@ async fn open(url: &str, identity: &Identity, places: &Places, attempt: usize) -
         value.set_sensitive(true);
         headers.insert("authorization", value);
     }
-    let host = url.strip_prefix("ws://").unwrap_or(url);
+    let (scheme, host) = url.split_once("://").unwrap_or(("ws", url));
+    let tls = (scheme == "wss").then_some(&identity.tls);
     let nobody = || io::Error::other("every address of this name has its link already");
     let place = places.take(lookup_host(host).await?, attempt).ok_or_else(nobody)?;
     let stream = TcpStream::connect(place.address).await?;
     stream.set_nodelay(true)?;
     // A lost packet is sent again every 200 ms, not after ever longer pauses: few packets, each of them due.
     let _ = rustix::net::sockopt::set_tcp_thin_linear_timeouts(&stream, true);
+    let stream = connect(stream, tls, host.rsplit_once(':').map_or(host, |(name, _)| name)).await?;
     let config = WebSocketConfig::default()
         .read_buffer_size(4 << 10)
         .write_buffer_size(0)
@@ -121,7 +126,7 @@ async fn open(url: &str, identity: &Identity, places: &Places, attempt: usize) -
 
 /// Carries messages both ways until the link ends. Returns whether anything was heard, and why it ended.
 async fn carry(
-    link: WebSocketStream<TcpStream>,
+    link: WebSocketStream<Stream>,
     mut outbox: Receiver<Up>,
     controller: usize,
     inputs: &Sender<Input>,

@@ -14,6 +14,7 @@ use hotspare_decide::message::{
     Down, FlowState, Hello, MemberStatus, Peer, PromiseAnswer, PromiseAsk, StartFailure, StartFailureKind, Up, VERSION,
 };
 use hotspare_decide::{Epoch, Guard, GuardConfig, GuardInput, GuardRecord, ModuleEvent, OpId, Time};
+use hotspare_tls::stream::Expected;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -224,6 +225,8 @@ pub(crate) struct Shell {
     /// Transfers that the module has not answered; all are given up when its process ends.
     pub(crate) transfers: HashMap<u64, oneshot::Sender<Outcome>>,
     pub(crate) next_transfer: u64,
+    /// What the peer must show over https.
+    pub(crate) tls: Expected,
     /// Told when somebody deployed flows here.
     pub(crate) deployed: Arc<tokio::sync::Notify>,
     pub(crate) cut: Cut,
@@ -244,6 +247,8 @@ pub(crate) struct Parts {
     pub(crate) output: Output,
     pub(crate) nice: i32,
     pub(crate) peer_secret: Arc<Mutex<Option<Secret>>>,
+    /// What the peer must show over https.
+    pub(crate) tls: Expected,
     pub(crate) deployed: Arc<tokio::sync::Notify>,
     pub(crate) cut: Cut,
 }
@@ -281,6 +286,7 @@ impl Shell {
             next_op: 0,
             transfers: HashMap::new(),
             next_transfer: 0,
+            tls: parts.tls,
             deployed: parts.deployed,
             cut: parts.cut,
         }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use hotspare_decide::Epoch;
 use hotspare_decide::message::{FlowState, Peer};
+use hotspare_tls::stream::Expected;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -89,7 +90,13 @@ impl Stored {
 }
 
 /// Keeps the peer's flows like this member's as long as this one is active; ends with the shell.
-pub(crate) async fn keep(state_dir: PathBuf, inputs: Sender<Input>, deployed: Arc<Notify>, installer: Installer) {
+pub(crate) async fn keep(
+    state_dir: PathBuf,
+    inputs: Sender<Input>,
+    deployed: Arc<Notify>,
+    installer: Installer,
+    tls: Expected,
+) {
     // Credentials are not part of a revision: after a deploy, and at the begin of a tenure, everything is sent.
     let mut sent_under = None;
     let mut failed_at: Option<tokio::time::Instant> = None;
@@ -112,7 +119,7 @@ pub(crate) async fn keep(state_dir: PathBuf, inputs: Sender<Input>, deployed: Ar
         if failed_at.is_some_and(|at| at.elapsed() < AGAIN_AFTER) {
             continue;
         }
-        let theirs = match ask(peer).await {
+        let theirs = match ask(peer, &tls).await {
             Ok(theirs) if theirs.takes => theirs,
             // Not up, or not there: compared again soon.
             _ => continue,
@@ -121,7 +128,7 @@ pub(crate) async fn keep(state_dir: PathBuf, inputs: Sender<Input>, deployed: Ar
         if installed != theirs.nodes && !theirs.installing && nodes_sent_at.is_none_or(|at| at.elapsed() >= wait) {
             nodes_sent_at = Some(tokio::time::Instant::now());
             if let (Some(user_dir), Some(installed)) = (&view.user_dir, installed)
-                && let Err(why) = send_nodes(user_dir, installed, peer, epoch).await
+                && let Err(why) = send_nodes(user_dir, installed, peer, &tls, epoch).await
             {
                 tracing::warn!(peer = peer.member, why, "the installed nodes could not be sent to the peer");
             }
@@ -129,7 +136,7 @@ pub(crate) async fn keep(state_dir: PathBuf, inputs: Sender<Input>, deployed: Ar
         if sent_under == Some(epoch) && theirs.revision == view.status.revision {
             continue;
         }
-        match send(&state_dir, &inputs, peer, epoch).await {
+        match send(&state_dir, &inputs, peer, &tls, epoch).await {
             Ok(()) => {
                 tracing::info!(peer = peer.member, "the peer has these flows");
                 (sent_under, failed_at) = (Some(epoch), None);
@@ -162,7 +169,13 @@ async fn import(state_dir: &Path, inputs: &Sender<Input>) -> Result<(), String> 
     fs::remove_file(path).map_err(|e| e.to_string())
 }
 
-async fn send(state_dir: &Path, inputs: &Sender<Input>, peer: &Peer, epoch: Epoch) -> Result<(), String> {
+async fn send(
+    state_dir: &Path,
+    inputs: &Sender<Input>,
+    peer: &Peer,
+    tls: &Expected,
+    epoch: Epoch,
+) -> Result<(), String> {
     let path = state_dir.join(OUTGOING);
     transfer(inputs, Transfer::Export, path.clone()).await?;
     let text = fs::read(&path).map_err(|e| e.to_string())?;
@@ -173,7 +186,7 @@ async fn send(state_dir: &Path, inputs: &Sender<Input>, peer: &Peer, epoch: Epoc
     if body.len() > MAX_BYTES {
         return Err(format!("the flows are {} bytes; {MAX_BYTES} is the most that is sent", body.len()));
     }
-    peer::request(peer, Method::POST, PATH, body.into(), SEND_WITHIN).await.map(drop)
+    peer::request(peer, tls, Method::POST, PATH, body.into(), SEND_WITHIN).await.map(drop)
 }
 
 /// Looks which nodes are installed here and tells the guard. Not while they change.
@@ -190,19 +203,25 @@ async fn note_nodes(view: &View, installer: &Installer, inputs: &Sender<Input>) 
     installed
 }
 
-async fn send_nodes(user_dir: &Path, installed: String, peer: &Peer, epoch: Epoch) -> Result<(), String> {
+async fn send_nodes(
+    user_dir: &Path,
+    installed: String,
+    peer: &Peer,
+    tls: &Expected,
+    epoch: Epoch,
+) -> Result<(), String> {
     let nodes = Nodes::read(user_dir, epoch, installed).map_err(|e| e.to_string())?;
     let body = serde_json::to_vec(&nodes).map_err(|e| e.to_string())?;
     if body.len() > nodes::MAX_BYTES {
         return Err(format!("package.json and its lock are {} bytes; {} is the most", body.len(), nodes::MAX_BYTES));
     }
-    peer::request(peer, Method::POST, nodes::PATH, body.into(), SEND_WITHIN).await?;
+    peer::request(peer, tls, Method::POST, nodes::PATH, body.into(), SEND_WITHIN).await?;
     tracing::info!(peer = peer.member, "the peer installs these nodes");
     Ok(())
 }
 
-async fn ask(peer: &Peer) -> Result<Stored, String> {
-    let body = peer::request(peer, Method::GET, PATH, bytes::Bytes::new(), LOOK_WITHIN).await?;
+async fn ask(peer: &Peer, tls: &Expected) -> Result<Stored, String> {
+    let body = peer::request(peer, tls, Method::GET, PATH, bytes::Bytes::new(), LOOK_WITHIN).await?;
     serde_json::from_slice(&body).map_err(|e| e.to_string())
 }
 

@@ -11,13 +11,18 @@ use std::io::{self, BufRead, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{ChildStdin, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hotspare_decide::message::Up;
 use hotspare_protocol::{INSTANCE_HEADER, MEMBER_HEADER, RECEIPT_PATH, Secret, encode_up};
+use hotspare_tls::stream::server_name;
+use hotspare_tls::{ClientFiles, Pair};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustls::{ClientConnection, StreamOwned};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,7 +45,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Note {
     /// Whom to tell, and as whom.
-    Address { instance: String, member: String, token: Option<String>, controllers: Vec<String> },
+    Address { instance: String, member: String, token: Option<String>, controllers: Vec<String>, tls: TlsFiles },
     /// The process group that runs now, if one does, and the receipt that is true once it is gone.
     Ward {
         leader: Option<i32>,
@@ -52,6 +57,25 @@ pub(crate) enum Note {
     Dismissed,
 }
 
+/// The files of the launcher's TLS; they are read when somebody is to be told.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct TlsFiles {
+    ca_file: Option<PathBuf>,
+    pair: Option<(PathBuf, PathBuf)>,
+}
+
+impl TlsFiles {
+    pub(crate) fn of(files: &ClientFiles) -> Self {
+        let pair = files.pair.clone().map(|pair| (pair.cert_file, pair.key_file));
+        Self { ca_file: files.ca_file.clone(), pair }
+    }
+
+    fn files(&self) -> ClientFiles {
+        let pair = self.pair.clone().map(|(cert_file, key_file)| Pair { cert_file, key_file });
+        ClientFiles { ca_file: self.ca_file.clone(), pair }
+    }
+}
+
 /// The launcher's handle of its undertaker.
 #[derive(Debug)]
 pub(crate) struct Undertaker {
@@ -61,7 +85,7 @@ pub(crate) struct Undertaker {
 
 impl Undertaker {
     /// Starts the sibling; it lives in a process group of its own, so that a signal to the launcher's spares it.
-    pub(crate) fn start(identity: &Identity, controllers: &[String]) -> io::Result<Self> {
+    pub(crate) fn start(identity: &Identity, controllers: &[String], tls: TlsFiles) -> io::Result<Self> {
         let mut child = Command::new("/proc/self/exe")
             .arg0("hotspare")
             .arg(SUBCOMMAND)
@@ -74,6 +98,7 @@ impl Undertaker {
             member: identity.member.clone(),
             token: identity.token.as_ref().map(|token| token.expose().to_owned()),
             controllers: controllers.to_vec(),
+            tls,
         })?;
         // Reaps it should it end before the launcher does.
         thread::Builder::new().name("undertaker".to_owned()).spawn(move || child.wait())?;
@@ -124,9 +149,9 @@ pub(crate) fn main() -> ExitCode {
         }
         match serde_json::from_str(&line) {
             Ok(Note::Dismissed) => return ExitCode::SUCCESS,
-            Ok(Note::Address { instance, member, token, controllers }) => {
+            Ok(Note::Address { instance, member, token, controllers, tls }) => {
                 let token = token.map(Secret::new);
-                address = Some(Address { instance, member, token, controllers });
+                address = Some(Address { instance, member, token, controllers, tls });
             }
             Ok(Note::Ward { leader, group, receipt }) => ward = Some(Ward::new(leader, group, receipt)),
             Err(error) => eprintln!("hotspare {SUBCOMMAND}: a note that cannot be read: {error}"),
@@ -164,6 +189,7 @@ struct Address {
     member: String,
     token: Option<Secret>,
     controllers: Vec<String>,
+    tls: TlsFiles,
 }
 
 struct Ward {
@@ -235,7 +261,8 @@ fn tell(url: &str, address: &Address, body: &str) -> bool {
 }
 
 fn post(url: &str, address: &Address, body: &str) -> io::Result<u16> {
-    let host = url.strip_prefix("ws://").unwrap_or(url).split('/').next().unwrap_or_default();
+    let (scheme, host) = url.split_once("://").unwrap_or(("ws", url));
+    let host = host.split('/').next().unwrap_or_default();
     let target = host.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("no address"))?;
     let mut stream = TcpStream::connect_timeout(&target, IO_TIMEOUT)?;
     stream.set_read_timeout(Some(IO_TIMEOUT))?;
@@ -247,9 +274,18 @@ fn post(url: &str, address: &Address, body: &str) -> io::Result<u16> {
          {MEMBER_HEADER}: {member}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
-    stream.write_all(request.as_bytes())?;
     let mut head = [0; 12]; // "HTTP/1.1 200"
-    stream.read_exact(&mut head)?;
+    if scheme == "wss" {
+        let config = address.tls.files().load().map_err(io::Error::other)?;
+        let name = server_name(host.rsplit_once(':').map_or(host, |(name, _)| name))?;
+        let client = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(client, stream);
+        stream.write_all(request.as_bytes())?;
+        stream.read_exact(&mut head)?;
+    } else {
+        stream.write_all(request.as_bytes())?;
+        stream.read_exact(&mut head)?;
+    }
     std::str::from_utf8(&head[9..])
         .ok()
         .and_then(|digits| digits.parse().ok())

@@ -8,6 +8,7 @@
 //! what its flows did; [`lab`] gives every part a network of its own that can be cut.
 
 pub mod address;
+pub mod authority;
 pub mod broker;
 pub mod browser;
 pub mod client;

@@ -17,11 +17,22 @@ const CREDENTIAL_SECRET: &str = "only for tests";
 /// # Panics
 /// If a file can't be written.
 pub fn write_user_dir(folder: &Path, address: SocketAddr, flows: &Flows) {
+    write_user_dir_with(folder, address, flows, None);
+}
+
+/// The same for one that speaks https, with this certificate and key, if there are some.
+///
+/// # Panics
+/// If a file can't be written.
+pub fn write_user_dir_with(folder: &Path, address: SocketAddr, flows: &Flows, https: Option<(&Path, &Path)>) {
     fs::create_dir_all(folder).expect("create the userDir");
+    let read = |file: &Path| format!("require('fs').readFileSync({})", json!(file));
+    let https =
+        https.map_or_else(String::new, |(cert, key)| format!("https: {{ cert: {}, key: {} }},", read(cert), read(key)));
     let settings = format!(
         "module.exports = {{
     uiHost: {host}, uiPort: {port}, flowFile: {flow_file}, credentialSecret: {secret},
-    runtimeState: {{ enabled: true, ui: true }},
+    runtimeState: {{ enabled: true, ui: true }}, {https}
     functionGlobalContext: {{
         // Nanoseconds of CLOCK_MONOTONIC: the same clock for every process of the machine.
         monotonic: () => Number(process.hrtime.bigint()),

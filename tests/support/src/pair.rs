@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::address::LoopbackBlock;
+use crate::authority::Authority;
 use crate::broker::Broker;
 use crate::client::{Who, who};
 use crate::environment::{NodeRed, hotspare};
@@ -61,6 +62,9 @@ pub struct Setup {
     pub relays: bool,
     /// Whether the front follows HTTP, or bytes only.
     pub http: bool,
+    /// Whether all parts speak TLS with one another, and the Node-REDs https. Clients have both: plain at the front,
+    /// https at [`Pair::https`].
+    pub tls: bool,
 }
 
 impl Default for Setup {
@@ -76,6 +80,7 @@ impl Default for Setup {
             clock: false,
             relays: false,
             http: false,
+            tls: false,
         }
     }
 }
@@ -100,6 +105,7 @@ pub struct Pair {
     through: Vec<&'static str>,
     env: Vec<(&'static str, String)>,
     disk: Option<Disk>,
+    authority: Option<Authority>,
     folder: TempDir,
 }
 
@@ -153,9 +159,19 @@ impl Setup {
             sink.subscribe(broker.insert(Broker::start(address)).address);
             flows = flows.tick_http(sink.http).tick_mqtt(address);
         }
+        let authority = self.tls.then(|| {
+            let authority = Authority::new(&folder.path().join("certificates"));
+            for name in [PROXY, "a", "b"] {
+                authority.sign(name, &["line-1.example", &network.ip(name).to_string()]);
+            }
+            authority
+        });
         let members = MEMBERS.map(|name| {
+            let file = |end| authority.as_ref().map(|authority| authority.file(&format!("{name}.{end}")));
+            let https = file("crt").zip(file("key"));
+            let https = https.as_ref().map(|(cert, key)| (cert.as_path(), key.as_path()));
             let user_dir = folder.path().join(name).join("node-red");
-            node_red::write_user_dir(&user_dir, SocketAddr::new(network.bind(name), 1880), &flows);
+            node_red::write_user_dir_with(&user_dir, SocketAddr::new(network.bind(name), 1880), &flows, https);
             write_secret(folder.path().join(name).join("token"), &format!("token-of-member-{name}-{INSTANCE}\n"));
             let command = node_red::command(self.node_red, &user_dir);
             write(folder.path().join(name).join("command"), &command.join("\n"));
@@ -187,6 +203,7 @@ impl Setup {
             through,
             env,
             disk,
+            authority,
             folder,
         };
         pair.write_config(&self.config);
@@ -201,6 +218,19 @@ impl Pair {
     /// Where clients connect.
     pub fn front(&self) -> SocketAddr {
         self.network.test_socket(PROXY, 1880)
+    }
+
+    /// Where clients connect by https, of a pair with TLS.
+    pub fn https(&self) -> SocketAddr {
+        self.network.test_socket(PROXY, 1443)
+    }
+
+    /// The authority of all certificates, of a pair with TLS.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn authority(&self) -> &Authority {
+        self.authority.as_ref().expect("this pair has TLS")
     }
 
     /// Where the admin API of the proxy is.
@@ -315,7 +345,13 @@ impl Pair {
         let controller = SocketAddr::new(through, 9481);
         let mut command = self.command(name, &[]);
         command.args(["launcher", "--instance", INSTANCE, "--name", name]);
-        command.args(["--controller", &format!("ws://{controller}")]);
+        let scheme = if self.authority.is_some() { "wss" } else { "ws" };
+        command.args(["--controller", &format!("{scheme}://{controller}")]);
+        if let Some(authority) = &self.authority {
+            command.arg("--ca-file").arg(authority.file("ca.crt"));
+            command.arg("--cert-file").arg(authority.file(&format!("{name}.crt")));
+            command.arg("--key-file").arg(authority.file(&format!("{name}.key")));
+        }
         command.arg("--token-file").arg(home.join("token")).arg("--state-dir").arg(home.join("state"));
         command.args(["--admin", &SocketAddr::new(self.network.bind(name), 2880).to_string(), "--"]);
         command.args(fs::read_to_string(home.join("command")).expect("written before").lines());
@@ -462,6 +498,16 @@ impl Pair {
     pub fn write_config(&mut self, more: &str) {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         let front = SocketAddr::new(self.network.bind(PROXY), 1880);
+        let file = |name: &str| self.authority.as_ref().map(|a| a.file(name).display().to_string()).unwrap_or_default();
+        let (ca, cert, key) = (file("ca.crt"), file("proxy.crt"), file("proxy.key"));
+        let (links_tls, scheme, member_tls) = match &self.authority {
+            None => (String::new(), "http", String::new()),
+            Some(_) => (
+                format!("tls = {{ cert_file = \"{cert}\", key_file = \"{key}\", client_ca_file = \"{ca}\" }}"),
+                "https",
+                format!("tls = {{ ca_file = \"{ca}\" }}"),
+            ),
+        };
         let mut text = format!(
             "[admin]
 listen = \"{admin}\"
@@ -471,6 +517,7 @@ role = \"admin\"
 token_file = \"{token}\"
 [links]
 listen = \"{links}\"
+{links_tls}
 [store]
 dir = \"{store}\"
 [[instance]]
@@ -490,12 +537,21 @@ name = \"{INSTANCE}\"
                 "[[instance.member]]
 name = \"{name}\"
 address = \"{ip}:1880\"
-launcher = {{ kind = \"hotspare\", url = \"http://{ip}:2880\", token_file = \"{token}\" }}
+{member_tls}
+launcher = {{ kind = \"hotspare\", url = \"{scheme}://{ip}:2880\", token_file = \"{token}\" }}
 "
             );
         }
         if self.http {
             let _ = write!(text, "[[instance.listener]]\nname = \"main\"\nlisten = \"{front}\"\nprotocol = \"http\"\n");
+        }
+        if self.authority.is_some() {
+            let listen = SocketAddr::new(self.network.bind(PROXY), 1443);
+            let _ = writeln!(
+                text,
+                "[[instance.listener]]\nname = \"https\"\nlisten = \"{listen}\"\nprotocol = \"http\"\n\
+                 tls = [{{ cert_file = \"{cert}\", key_file = \"{key}\" }}]"
+            );
         }
         text.push_str(more);
         write(self.config.clone(), &text);

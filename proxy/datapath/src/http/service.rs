@@ -7,11 +7,10 @@ use crate::conn::{Greeting, Held, Phase};
 use crate::connect::millis;
 use crate::counters::CloseReason;
 use crate::framing::Method;
-use crate::relay::{self, Read};
+use crate::relay::{self, More, Read};
 use crate::signal::SignalKind;
 use crate::slab::Index;
 use crate::worker::Worker;
-use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 /// How long a client that got its last answer may take to end, so that a reset does not overtake the answer.
 const LINGER_MS: u64 = 1000;
@@ -23,7 +22,7 @@ impl Worker {
     /// client, one with a request (or plain TCP) looks for a member.
     pub(crate) fn find_place(&mut self, index: Index) {
         let Some(conn) = self.conns.get_mut(index) else { return };
-        let greets = matches!(conn.greeting, Greeting::Awaited);
+        let greets = matches!(conn.greeting, Greeting::Awaited) || conn.naming || conn.shaking;
         if !greets && conn.http.as_ref().is_none_or(|http| http.has_request()) {
             return self.seek(index);
         }
@@ -132,9 +131,13 @@ impl Worker {
     pub(crate) fn idle_deadline(&mut self, index: Index) {
         let now = self.now;
         let Some(conn) = self.conns.get(index) else { return };
-        let Some(http) = conn.http.as_ref().filter(|_| !matches!(conn.greeting, Greeting::Awaited)) else {
+        if matches!(conn.greeting, Greeting::Awaited) {
             return self.end(index, CloseReason::HeadTimeout, false);
-        };
+        }
+        if conn.naming || conn.shaking {
+            return self.end(index, CloseReason::HandshakeTimeout, false);
+        }
+        let Some(http) = conn.http.as_ref() else { return self.end(index, CloseReason::IdleTimeout, false) };
         match http.lingering {
             Some(reason) => self.end(index, reason, false),
             None if http.is_late(now) => self.refuse(index, 408, CloseReason::HeadTimeout),
@@ -205,16 +208,14 @@ impl Worker {
 
     /// Tells the client what is wrong and closes.
     pub(crate) fn refuse(&mut self, index: Index, status: u16, reason: CloseReason) {
-        let Some(conn) = self.conns.get(index) else { return };
+        let Some(conn) = self.conns.get_mut(index) else { return };
         let (place, answered) = (conn.instance as usize, conn.http.as_ref().is_some_and(|http| http.is_answered()));
         if answered || !conn.down.is_empty() {
             return self.end(index, reason, true);
         }
         let method = conn.http.as_ref().map_or(Method::Other, |http| http.method);
-        if let Some(fd) = conn.client.fd.as_ref() {
-            // Whoever does not take these few bytes now gets none.
-            let _ = send(fd, refusal(status, method).as_bytes(), SendFlags::NOSIGNAL);
-        }
+        // Whoever does not take these few bytes now gets none.
+        let _ = relay::send_some(&mut conn.client, false, refusal(status, method).as_bytes(), More::No);
         if let Some(local) = self.locals[place].as_ref() {
             local.cells(self.thread).errors.add(1);
         }
@@ -239,10 +240,7 @@ impl Worker {
         self.leave_idle(index);
         self.detach(index);
         let Some(conn) = self.conns.get_mut(index) else { return };
-        if let Some(fd) = conn.client.fd.as_ref() {
-            // A client that is gone already says so with its next event.
-            let _ = shutdown(fd, Shutdown::Write);
-        }
+        conn.client.end();
         conn.http = Some(Box::new(Http { lingering: Some(reason), ..Http::default() }));
         self.find_place(index);
         self.wheel.set(index, self.now + LINGER_MS);

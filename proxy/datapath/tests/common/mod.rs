@@ -96,6 +96,9 @@ pub fn listener_spec(listen: &str) -> ListenerSpec {
         protocol: Protocol::Tcp,
         timeouts: Timeouts::default(),
         proxied: Proxied::default(),
+        names: Vec::new(),
+        tls: None,
+        member_tls: [None, None],
         inherited: Vec::new(),
     }
 }

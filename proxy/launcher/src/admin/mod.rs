@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotspare_protocol::{PROMISE_PATH, Secret, same_secret};
+use hotspare_tls::Server;
+use hotspare_tls::stream::accept;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
@@ -62,7 +64,7 @@ pub(crate) struct Admin {
 }
 
 /// Serves `listener` for ever.
-pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>, tls: Option<Server>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -75,8 +77,12 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
             }
         };
         let _ = stream.set_nodelay(true);
-        let admin = Arc::clone(&admin);
+        let (admin, tls) = (Arc::clone(&admin), tls.clone());
         tokio::spawn(async move {
+            let stream = match accept(stream, tls.as_ref()).await {
+                Ok((stream, _)) => stream,
+                Err(error) => return tracing::debug!(%error, %from, "no TLS with a client of the admin API"),
+            };
             let service = service_fn(|request| {
                 let admin = Arc::clone(&admin);
                 async move { Ok::<_, Infallible>(answer(&admin, from, request).await) }
