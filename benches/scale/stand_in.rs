@@ -86,7 +86,8 @@ pub(super) fn run(instances: usize, links: SocketAddr) -> Result<()> {
                     }
                 }
                 Some(Socket::Client(member, client)) => {
-                    if !answer(client, *member) {
+                    let goes_on = answer(client, *member);
+                    if !goes_on {
                         sockets[at] = None;
                         free.push(at);
                     }
@@ -119,8 +120,8 @@ pub(super) fn run(instances: usize, links: SocketAddr) -> Result<()> {
         match commands.try_recv() {
             Ok(line) => {
                 for instance in line.split(' ').skip(1).filter_map(|word| word.parse::<usize>().ok()) {
-                    for member in instance * 2..instance * 2 + 2 {
-                        if exit(&mut members[member])? {
+                    for (member, state) in members.iter_mut().enumerate().skip(instance * 2).take(2) {
+                        if exit(state)? {
                             down.push_back((Instant::now() + DOWN_FOR, member));
                         }
                     }

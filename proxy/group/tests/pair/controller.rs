@@ -10,12 +10,14 @@ const INSTANCE: &str = "line-1";
 const WALL: u64 = 1_800_000_000_000;
 
 /// What came in while a process was frozen, or comes in now.
+#[expect(clippy::large_enum_variant, reason = "a few at a time")]
 pub enum News {
     Store(Heard),
     Core(Input),
 }
 
 /// What a controller does to the world.
+#[expect(clippy::large_enum_variant, reason = "a few at a time")]
 pub enum Does {
     Ask { id: u64, request: Request },
     Send { member: Member, link: LinkId, message: Down },
