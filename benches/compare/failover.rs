@@ -52,14 +52,11 @@ pub(crate) fn run(peers: &[String], events: &[String], trials: usize, work: &Pat
          all trials | slowest answer, median / max ms | open connection cut | spare never answered |"
     );
     println!("|---|---|---|---|---|---|---|---|");
+    let site = Site::new()?;
     for event in events {
         for peer in peers {
-            let site = Site::new()?;
-            println!(
-                "| {event} | {} | {} |",
-                peer.split('=').next().unwrap_or(peer),
-                measure(peer, event, trials, &site, work)?
-            );
+            let name = peer.split('=').next().unwrap_or(peer);
+            println!("| {event} | {name} | {} |", measure(peer, event, trials, &site, work)?);
         }
     }
     Ok(())

@@ -132,6 +132,7 @@ interval = "100ms"
 timeout = "100ms"
 rise = 2
 fall = 2
+start_grace = "0s"
 
 [[instance.health.check]]
 kind = "http"
