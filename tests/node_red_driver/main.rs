@@ -176,6 +176,7 @@ async fn a_crashed_active_that_its_supervisor_brings_back_runs_and_is_seen_to() 
     let mut rig = Rig::start(&Flows::new(), Boot::Stopped);
     let driver = rig.driver(|_| {});
     driver.start().await.expect("start");
+    rig.wait_until_stored("start");
     rig.kill();
     until("gone", &driver, |seen| seen.flows == Seen::Stopped).await;
     rig.run(&[]);

@@ -100,6 +100,16 @@ impl Rig {
         answer.json()["state"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// Waits until Node-RED has stored this state, which it does some time after it said so.
+    pub(crate) fn wait_until_stored(&self, state: &str) {
+        let path = self.folder.path().join(".config.runtime.json");
+        wait_until(PATIENCE, "the state of the flows to be stored", || {
+            let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+            let stored: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            if stored["runtimeFlowState"] == state { Ok(()) } else { Err(text) }
+        });
+    }
+
     /// The status of a GET.
     pub(crate) fn get(&self, path: &str) -> u16 {
         http::get(self.address, path).send().unwrap().status
