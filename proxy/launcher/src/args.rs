@@ -56,7 +56,7 @@ pub struct LauncherArgs {
     pub attach: Option<PathBuf>,
     /// Where that launcher's admin API is, such as http://127.0.0.1:2880: told to restart Node-RED when this member is to be
     /// restarted. Without it Node-RED is killed, and comes back with the settings it had
-    #[arg(long, value_name = "URL", requires = "attach", value_parser = launcher_url, env = "HOTSPARE_NR_LAUNCHER")]
+    #[arg(long, value_name = "URL", requires = "attach", conflicts_with = "command", value_parser = launcher_url, env = "HOTSPARE_NR_LAUNCHER")]
     pub nr_launcher: Option<String>,
     /// The command that starts Node-RED, such as: node-red -u /data
     #[arg(last = true, required_unless_present = "attach", conflicts_with = "attach", value_name = "COMMAND")]
