@@ -184,8 +184,13 @@ pub(crate) fn processes() -> impl Iterator<Item = Pid> {
 
 /// Whether the environment that a process was started with has such an entry (`NAME=value`). Not of one that has ended.
 pub(crate) fn environment_has(pid: Pid, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
-    let text = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
-    text.split(|byte| *byte == 0).any(is_wanted)
+    environment(pid).split(|byte| *byte == 0).any(is_wanted)
+}
+
+/// The environment that a process was started with, each entry ended by a NUL. Empty for one that has ended or has only
+/// just begun: its command line can be read a moment before its environment.
+pub(crate) fn environment(pid: Pid) -> Vec<u8> {
+    fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::attach::{environment_has, processes};
+use crate::attach::{environment, processes};
 
 /// Node-RED takes a few hundred milliseconds at least from its start to its flows.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -61,11 +61,14 @@ impl Ungated {
 
     fn has_gate(&self, pid: Pid) -> bool {
         let names_it = |word: &str| fs::canonicalize(word).is_ok_and(|path| path == self.module);
-        environment_has(pid, |entry| {
+        let environment = environment(pid);
+        let named = environment.split(|byte| *byte == 0).any(|entry| {
             let options = entry.strip_prefix(b"NODE_OPTIONS=").unwrap_or_default();
             // `--require=FILE`, `-r FILE`, quoted or not, and by whatever way the file is reached.
             String::from_utf8_lossy(options).split([' ', '=', '"']).any(names_it)
-        })
+        });
+        // One that has only just begun is looked at again.
+        named || environment.is_empty()
     }
 
     /// Kills it, unless the number is another's by now.
@@ -102,6 +105,7 @@ mod tests {
     use super::*;
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command};
+    use std::time::Instant;
 
     /// A program that looks from outside like Node-RED.
     fn like_node_red(dir: &Path, options: Option<&str>) -> Child {
@@ -129,7 +133,11 @@ mod tests {
         let mut bare = like_node_red(dir.path(), None);
         assert!(!ungated.is_one(Pid::from_child(&gated)));
         assert!(!ungated.is_one(Pid::from_child(&elsewhere)));
-        assert!(ungated.kill(Pid::from_child(&bare)));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !ungated.kill(Pid::from_child(&bare)) {
+            assert!(Instant::now() < deadline, "{:?} is not known for a Node-RED without the module", bare.id());
+            thread::yield_now();
+        }
         assert!(!bare.wait().unwrap().success());
         for child in [&mut gated, &mut elsewhere] {
             child.kill().unwrap();
