@@ -201,6 +201,10 @@ fn judge(conn: &mut crate::conn::Conn, up: Stop, down: Stop) -> Verdict {
     if down == Stop::Ended {
         conn.first_end.get_or_insert(End::Member);
     }
+    let goes_on = if up == Stop::Budget || down == Stop::Budget { Verdict::HasMore } else { Verdict::Stays };
+    if !conn.up.finished() && !conn.down.finished() {
+        return goes_on;
+    }
     let over = [conn.up.finished() && conn.member.is_flushed(), conn.down.finished() && conn.client.is_flushed()];
     let both = over == [true, true];
     let directions = [(&mut conn.up, &mut conn.member), (&mut conn.down, &mut conn.client)];
@@ -216,5 +220,5 @@ fn judge(conn: &mut crate::conn::Conn, up: Stop, down: Stop) -> Verdict {
         let reason = if first == End::Client { CloseReason::ClientClosed } else { CloseReason::MemberClosed };
         return Verdict::Done(reason);
     }
-    if up == Stop::Budget || down == Stop::Budget { Verdict::HasMore } else { Verdict::Stays }
+    goes_on
 }

@@ -72,6 +72,7 @@ pub(crate) fn begin(side: &mut Side, conn: Connection) {
 }
 
 /// Goes on with the handshake as far as the socket allows.
+#[cold]
 pub(crate) fn shake(side: &mut Side) -> Shaken {
     loop {
         let flushed = flush(side);
@@ -98,6 +99,7 @@ pub(crate) fn shake(side: &mut Side) -> Shaken {
 }
 
 /// The side's socket has an event, which is noted in the side already.
+#[cold]
 pub(crate) fn note(side: &mut Side) {
     if let Some(tls) = side.tls.as_mut() {
         tls.readable |= side.readable;
@@ -108,6 +110,7 @@ pub(crate) fn note(side: &mut Side) {
 }
 
 /// One read of decrypted bytes.
+#[cold]
 pub(crate) fn read(side: &mut Side, buffer: &mut [u8]) -> Read {
     loop {
         let Some(tls) = side.tls.as_mut() else { return Read::Failed };
@@ -137,6 +140,7 @@ pub(crate) fn read(side: &mut Side, buffer: &mut [u8]) -> Read {
 
 /// Encrypts and sends as much as the socket takes; returns how much of `bytes` was taken. What is taken and not yet
 /// sent is less than a record, and keeps the side from being writable.
+#[cold]
 pub(crate) fn write(side: &mut Side, bytes: &[u8]) -> Result<usize, Errno> {
     let mut taken = 0;
     while taken < bytes.len() && side.writable {
@@ -149,6 +153,7 @@ pub(crate) fn write(side: &mut Side, bytes: &[u8]) -> Result<usize, Errno> {
 }
 
 /// Sends what was encrypted. True when nothing of it is left.
+#[cold]
 pub(crate) fn flush(side: &mut Side) -> Result<bool, Errno> {
     let (Some(tls), Some(fd)) = (side.tls.as_mut(), side.fd.as_ref()) else { return Ok(true) };
     while tls.writable && tls.conn.wants_write() {
@@ -172,6 +177,7 @@ pub(crate) fn flush(side: &mut Side) -> Result<bool, Errno> {
 }
 
 /// Ends our direction: close_notify and then the FIN, both after what is still to be sent.
+#[cold]
 pub(crate) fn end(side: &mut Side) {
     let Some(tls) = side.tls.as_mut() else { return };
     if tls.ending == Ending::No {
