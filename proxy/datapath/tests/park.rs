@@ -45,7 +45,7 @@ fn there_is_room_for_so_many_and_no_more() {
     for _ in 0..5 {
         assert_closed(&mut rig.connect());
     }
-    assert_eq!(rig.closed_for(CloseReason::ParkFull), 5);
+    rig.until("five were turned away", |c| c.closed_for(CloseReason::ParkFull) == 5);
     drop(waiting);
     rig.until("their places are free", |c| c.parked == 0 && c.closed_for(CloseReason::ParkLeft) == 10);
     let _next = rig.connect();
