@@ -27,7 +27,9 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     let bearer = |(token, role): (&str, Role)| Bearer { name: "n".to_owned(), token: Secret::new(token), role };
-    let guarded = Access { tokens: TOKENS.map(bearer).to_vec() };
+    // The certificate that is shown is not the one that is known.
+    let (known, shown) = (("known".to_owned(), Role::Admin), ["unknown".to_owned()]);
+    let guarded = Access { tokens: TOKENS.map(bearer).to_vec(), clients: vec![known] };
     let open = Access::default();
     let from: SocketAddr = ([127, 0, 0, 1], 4711).into();
     let holds = |role: Role| {
@@ -35,7 +37,8 @@ fuzz_target!(|bytes: &[u8]| {
         TOKENS.iter().any(|(token, of)| *of >= role && headers.get("authorization").is_some_and(|v| is(v, token)))
     };
     for role in ROLES {
-        let (with_tokens, without) = (guarded.allows(&headers, from, role), open.allows(&headers, from, role));
+        let (with_tokens, without) =
+            (guarded.allows(&headers, from, &shown, role), open.allows(&headers, from, &shown, role));
         if role > Role::Anyone {
             assert!(with_tokens.is_err() || holds(role), "{role:?} without its token: {headers:?}");
         }

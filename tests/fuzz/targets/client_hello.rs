@@ -13,6 +13,9 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     if let Hello::Name(name) = whole {
-        assert!((1..=253).contains(&name.len()) && name == name.to_ascii_lowercase() && !name.ends_with('.'), "{name:?}");
+        assert!(
+            (1..=253).contains(&name.len()) && name == name.to_ascii_lowercase() && !name.ends_with('.'),
+            "{name:?}"
+        );
     }
 });
