@@ -1,7 +1,7 @@
 //! The audit record: who did what, when, why, and what came of it.
 //!
-//! One entry of the event log for each order, taken or refused, so that it outlives the process and reaches whoever
-//! follows events. What was not allowed at all is a log line only: a stranger must not be able to fill the event log.
+//! One entry of the event log for each order, taken or refused, given here or by a platform, so that it outlives the
+//! process and reaches whoever follows events. What was not allowed at all is a log line only: a stranger must not be able to fill the event log.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use crate::events::{EventLog, Level};
 const MAX_REASON: usize = 500;
 
 /// Records an order and what came of it.
-pub(super) fn record(events: &EventLog, instance: &str, what: &str, by: &str, why: Option<&str>, result: &str) {
+pub(crate) fn record(events: &EventLog, instance: &str, what: &str, by: &str, why: Option<&str>, result: &str) {
     let reason = why.unwrap_or("no reason given");
     let text = format!("{what} asked for by {by} ({reason}): {result}");
     let event = json!({"event": "audit", "what": what, "by": by, "why": why, "result": result});

@@ -3,7 +3,7 @@
 //! Owns routing, roles and answers. It knows the engine only by its [`Handle`], runs on threads of its own, and
 //! cannot delay a decision: a slow scrape or a stuck page costs nobody but itself.
 
-mod audit;
+pub(crate) mod audit;
 mod auth;
 mod forward;
 mod live;

@@ -7,6 +7,8 @@
 
 mod identity;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -23,7 +25,7 @@ use hotspare_tls::Server;
 use hotspare_tls::stream::accept;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -172,6 +174,11 @@ fn reply(status: StatusCode, text: &str) -> Reply {
 }
 
 async fn answer(shared: Arc<Shared>, from: SocketAddr, request: Request<Incoming>) -> Result<Reply, Infallible> {
+    // Launchers are no browsers, which name the page that a request comes from.
+    if request.headers().contains_key(ORIGIN) {
+        tracing::warn!(%from, "links: a browser was refused");
+        return Ok(reply(StatusCode::FORBIDDEN, "not for browsers"));
+    }
     let key = match shared.identities.load().authenticate(request.headers()) {
         Ok(key) => key,
         Err(why) => {

@@ -5,21 +5,23 @@ use std::future::Future;
 use hotspare_tls::Keeper;
 
 use super::pair::{MemberLauncher, Pair, PairLook, Word};
+use crate::admin::audit;
 use crate::config::{Instance, Launcher};
 use crate::driver::BoxFuture;
 use crate::engine::{Handle, InstanceStatus, Order, Refusal, Verb};
+use crate::events::EventLog;
 
 /// One instance of the engine.
-#[derive(Debug)]
 pub struct EnginePair {
     engine: Handle,
+    events: EventLog,
     name: String,
     launchers: [MemberLauncher; 2],
 }
 
 impl EnginePair {
-    /// The pair of `instance`, decided for by `engine`.
-    pub fn new(instance: &Instance, engine: Handle, keeper: &Keeper) -> Self {
+    /// The pair of `instance`, decided for by `engine`; orders go on record in `events`.
+    pub fn new(instance: &Instance, engine: Handle, events: EventLog, keeper: &Keeper) -> Self {
         let launchers = instance.members.each_ref().map(|member| {
             let url = match &member.launcher {
                 Launcher::Hotspare { url, .. } | Launcher::FlowFuse { url, .. } => Some(url),
@@ -32,7 +34,7 @@ impl EnginePair {
                 tls: member.launcher_expected(keeper),
             }
         });
-        Self { engine, name: instance.name.as_str().to_owned(), launchers }
+        Self { engine, events, name: instance.name.as_str().to_owned(), launchers }
     }
 
     async fn status(&self) -> Option<InstanceStatus> {
@@ -97,6 +99,10 @@ impl Pair for EnginePair {
 
     fn restart(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(self.order(Verb::Restart, None))
+    }
+
+    fn audit(&self, what: &str, by: &str, result: &str) {
+        audit::record(&self.events, &self.name, what, by, None, result);
     }
 }
 

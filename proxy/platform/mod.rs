@@ -14,6 +14,7 @@ mod pair;
 mod samples;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ pub async fn serve(listener: TcpListener, pair: Arc<dyn Pair>) {
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let pair = pair.clone();
-                async move { Ok::<_, Infallible>(answer(&pair, request).await) }
+                async move { Ok::<_, Infallible>(answer(&pair, from, request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -78,14 +79,15 @@ pub async fn serve(listener: TcpListener, pair: Arc<dyn Pair>) {
     }
 }
 
-async fn answer(pair: &Arc<dyn Pair>, request: Request<Incoming>) -> Reply {
-    // A page in a browser must not command an instance: browsers say where a request comes from.
+async fn answer(pair: &Arc<dyn Pair>, from: SocketAddr, request: Request<Incoming>) -> Reply {
+    // A page in a browser must neither command an instance nor read of it: browsers say where a request comes from, on
+    // every websocket too.
     if request.headers().contains_key(ORIGIN) {
         return json_reply(StatusCode::FORBIDDEN, &json!({"error": "not for browsers"}));
     }
     let path = request.uri().path().to_owned();
     if request.method() == Method::POST && path == "/flowforge/command" {
-        return command(pair, request).await;
+        return command(pair, from, request).await;
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return json_reply(StatusCode::NOT_FOUND, &json!({}));
@@ -188,7 +190,7 @@ async fn ask(launcher: &MemberLauncher, path: &str, timeout: Duration) -> Option
     (answer.status == StatusCode::OK).then_some(answer)
 }
 
-async fn command(pair: &Arc<dyn Pair>, request: Request<Incoming>) -> Reply {
+async fn command(pair: &Arc<dyn Pair>, from: SocketAddr, request: Request<Incoming>) -> Reply {
     let Ok(body) = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await else {
         return json_reply(StatusCode::PAYLOAD_TOO_LARGE, &json!({"error": "the body is too long"}));
     };
@@ -197,16 +199,17 @@ async fn command(pair: &Arc<dyn Pair>, request: Request<Incoming>) -> Reply {
         Err(error) => return json_reply(StatusCode::BAD_REQUEST, &json!({"error": format!("not JSON: {error}")})),
     };
     let cmd = order["cmd"].as_str().unwrap_or_default().to_owned();
-    tracing::info!(target: "audit", instance = pair.id(), cmd, "ordered by the platform");
+    let by = format!("the platform at {}", from.ip());
     match cmd.as_str() {
         "start" => {
             if pair.look().await.is_some_and(|look| look.word == Word::Running) {
+                pair.audit("start", &by, "it runs already");
                 return json_reply(StatusCode::CONFLICT, &json!({"err": "Already running"}));
             }
-            carry_out(pair, |pair| async move { pair.start().await }).await
+            carry_out(pair, "start", by, |pair| async move { pair.start().await }).await
         }
-        "stop" | "shutdown" => carry_out(pair, |pair| async move { pair.stop().await }).await,
-        "restart" => carry_out(pair, |pair| async move { pair.restart().await }).await,
+        "stop" | "shutdown" => carry_out(pair, "stop", by, |pair| async move { pair.stop().await }).await,
+        "restart" => carry_out(pair, "restart", by, |pair| async move { pair.restart().await }).await,
         // A user logged out: each Node-RED has sessions of its own.
         "logout" => {
             let [first, second] = pair.launchers();
@@ -217,13 +220,23 @@ async fn command(pair: &Arc<dyn Pair>, request: Request<Incoming>) -> Reply {
     }
 }
 
-/// Carries an order out, also if the platform stops waiting. One that takes long is answered as accepted, as nr-launcher
+/// Carries an order out, also if the platform stops waiting, and puts on record what came of it. One that takes long is answered as accepted, as nr-launcher
 /// answers a stop; one that fails before that says so.
-async fn carry_out<F>(pair: &Arc<dyn Pair>, order: impl FnOnce(Arc<dyn Pair>) -> F) -> Reply
+async fn carry_out<F>(
+    pair: &Arc<dyn Pair>,
+    what: &'static str,
+    by: String,
+    order: impl FnOnce(Arc<dyn Pair>) -> F,
+) -> Reply
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
 {
-    let task = tokio::spawn(order(pair.clone()));
+    let (order, pair) = (order(pair.clone()), pair.clone());
+    let task = tokio::spawn(async move {
+        let outcome = order.await;
+        pair.audit(what, &by, outcome.as_ref().map_or_else(String::as_str, |()| "done"));
+        outcome
+    });
     match tokio::time::timeout(ORDER_PATIENCE, task).await {
         Ok(Ok(Err(why))) => json_reply(StatusCode::INTERNAL_SERVER_ERROR, &json!({"error": why})),
         Ok(Err(_)) => json_reply(StatusCode::INTERNAL_SERVER_ERROR, &json!({"error": "the order was lost"})),

@@ -76,6 +76,9 @@ pub trait Pair: Send + Sync {
 
     /// Restarts both, one after the other, with the service going on.
     fn restart(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Writes into the audit record what was asked for, by whom, and what came of it.
+    fn audit(&self, what: &str, by: &str, result: &str);
 }
 
 /// How long the endpoint waits for an order before it answers that it was accepted. nr-launcher itself answers a

@@ -93,7 +93,8 @@ where
     }
 }
 
-/// Hands over each sample of one launcher; for ever. Ours has no websocket: it is asked for its samples.
+/// Hands over each sample of one launcher; for ever. Ours has no websocket, and one behind
+/// https is not opened: both are asked for their samples.
 async fn follow(launcher: &MemberLauncher, samples: mpsc::Sender<String>) {
     let pass_on = |mut sample: Value| {
         sample["src"] = launcher.name.clone().into();

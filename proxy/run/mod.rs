@@ -97,8 +97,9 @@ async fn serve(config: &Config, file: &Path, takeover: bool) -> Result<(), Failu
         traffic.accept(false).map_err(failed(cannot))?;
         traffic.tell(heir.tell_routes().map_err(failed(TAKEOVER_FAILED))?);
     }
-    let (site, specs) = Site::start(config, handle.clone(), traffic.clone(), sockets.clone(), certificates.clone())
-        .map_err(failed(cannot))?;
+    let started =
+        Site::start(config, handle.clone(), traffic.clone(), sockets.clone(), certificates.clone(), events.clone());
+    let (site, specs) = started.map_err(failed(cannot))?;
     tokio::spawn(traffic.clone().resolve());
     if let Some(heir) = &heir {
         heir.take().map_err(failed(TAKEOVER_FAILED))?;

@@ -17,6 +17,7 @@ use crate::admin::Access;
 use crate::config::{Change, Config, Difference, Instance};
 use crate::drill::Drills;
 use crate::engine::{Handle, Input, InstanceSpec, Reload};
+use crate::events::EventLog;
 use crate::link::Identities;
 use crate::platform::{Endpoint, Endpoints, EnginePair};
 use crate::probe::{self, ActiveMark, Checked};
@@ -32,6 +33,7 @@ pub(super) struct Site {
     engine: Handle,
     traffic: Arc<Traffic>,
     keeper: Keeper,
+    events: EventLog,
     /// Who may open a link; the link server reads it.
     pub(super) identities: Arc<ArcSwap<Identities>>,
     /// Who may do what; the admin listener reads it.
@@ -61,12 +63,14 @@ impl Site {
         traffic: Arc<Traffic>,
         sockets: Arc<Sockets>,
         keeper: Keeper,
+        events: EventLog,
     ) -> Result<(Self, Vec<InstanceSpec>), hotspare_datapath::Error> {
         let mut site = Self {
             config: config.clone(),
             engine,
             traffic,
             keeper,
+            events,
             identities: Arc::default(),
             access: Arc::new(ArcSwap::from_pointee(Access::of(&config.admin))),
             platform: Endpoints::start(sockets).map_err(no_platform_thread)?,
@@ -245,7 +249,7 @@ impl Site {
     }
 
     fn pair(&self, instance: &Instance) -> Arc<EnginePair> {
-        Arc::new(EnginePair::new(instance, self.engine.clone(), &self.keeper))
+        Arc::new(EnginePair::new(instance, self.engine.clone(), self.events.clone(), &self.keeper))
     }
 
     fn spawn(&self, checks: Vec<Checked>) -> Vec<JoinHandle<()>> {

@@ -209,6 +209,34 @@ fn our_own_launcher_answers_as_the_real_one() {
     }
 }
 
+/// What the audit record says of orders: `what: result`, and by whom.
+fn audit(pair: &Pair) -> Vec<(String, String)> {
+    let events = get(pair.admin(), "/v1/events").json();
+    let audits = events.as_array().unwrap().iter().map(|entry| &entry["event"]).filter(|e| e["event"] == "audit");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    audits.map(|e| (format!("{}: {}", text(&e["what"]), text(&e["result"])), text(&e["by"]))).collect()
+}
+
+#[test]
+fn a_page_in_a_browser_gets_nothing_not_even_a_websocket() {
+    let pair = Pair::start("");
+    let page = ("Origin", "http://plant.example");
+    for ask in [
+        http::get(pair.endpoint(), "/flowforge/info"),
+        http::post(pair.endpoint(), "/flowforge/command", &json!({"cmd": "stop"})),
+    ] {
+        assert_eq!(ask.header(page.0, page.1).send().unwrap().status, 403);
+    }
+    let stream = TcpStream::connect(pair.endpoint()).unwrap();
+    let url = format!("ws://{}/flowforge/resources", pair.endpoint());
+    let request = tungstenite::ClientRequestBuilder::new(url.parse().unwrap()).with_header(page.0, page.1);
+    match tungstenite::client(request, stream) {
+        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(answer))) => assert_eq!(answer.status(), 403),
+        other => panic!("a websocket to a page: {other:?}"),
+    }
+    assert!(audit(&pair).is_empty(), "nothing was ordered: {:?}", audit(&pair));
+}
+
 #[test]
 fn stop_stops_both_members_and_start_brings_the_service_back() {
     let pair = Pair::start("");
@@ -228,6 +256,11 @@ fn stop_stops_both_members_and_start_brings_the_service_back() {
     assert_eq!((answer.status, answer.json()), (200, json!({})));
     wait_for_state(&pair, "running");
     pair.wait_until_steady();
+    assert_eq!(command(pair.endpoint(), &json!({"cmd": "start"})).status, 409);
+    let record = audit(&pair);
+    let whats: Vec<&str> = record.iter().map(|(what, _)| what.as_str()).collect();
+    assert_eq!(whats, ["stop: done", "start: done", "start: it runs already"], "{record:?}");
+    assert!(record.iter().all(|(_, by)| by == "the platform at 127.0.0.1"), "{record:?}");
     pair.assert_never_two();
 }
 

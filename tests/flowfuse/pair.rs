@@ -59,13 +59,18 @@ impl Pair {
         self.block.socket(1, 2880)
     }
 
+    /// Where people ask.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.block.socket(1, 9480)
+    }
+
     pub(crate) fn member(&self, name: &str) -> &Launched {
         self.members.iter().find(|member| member.project == name).unwrap()
     }
 
     /// What `/status` says of the instance.
     pub(crate) fn status(&self) -> Value {
-        let answer = http::get(self.block.socket(1, 9480), "/status").send();
+        let answer = http::get(self.admin(), "/status").send();
         answer.map(|answer| answer.json()["instances"][0].clone()).unwrap_or_default()
     }
 

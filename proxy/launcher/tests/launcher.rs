@@ -165,6 +165,9 @@ fn commands_answer_when_they_have_become_true(version: Version) {
     // A browser's page must not be able to command it.
     let page = request(launcher.admin, "POST", "/flowforge/command", &[("Origin", "http://evil")], r#"{"cmd":"stop"}"#);
     assert_eq!(page.unwrap().status, 403);
+    let websocket = [("Origin", "http://evil"), ("Connection", "Upgrade"), ("Upgrade", "websocket")];
+    let page = request(launcher.admin, "GET", "/flowforge/resources", &websocket, "");
+    assert_eq!(page.unwrap().status, 403);
 }
 
 fn sigterm_ends_everything_in_order(version: Version) {

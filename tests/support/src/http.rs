@@ -34,13 +34,14 @@ pub struct Request<'a> {
     method: &'a str,
     path: &'a str,
     token: Option<&'a str>,
+    header: Option<(&'a str, &'a str)>,
     body: Option<String>,
     timeout: Duration,
 }
 
 /// GET of a path.
 pub fn get(to: SocketAddr, path: &str) -> Request<'_> {
-    Request { to, method: "GET", path, token: None, body: None, timeout: Duration::from_secs(5) }
+    Request { to, method: "GET", path, token: None, header: None, body: None, timeout: Duration::from_secs(5) }
 }
 
 /// POST of a JSON body.
@@ -52,6 +53,11 @@ impl<'a> Request<'a> {
     /// Sends `Authorization: Bearer`.
     pub fn token(self, token: &'a str) -> Self {
         Request { token: Some(token), ..self }
+    }
+
+    /// Sends one more header.
+    pub fn header(self, name: &'a str, value: &'a str) -> Self {
+        Request { header: Some((name, value)), ..self }
     }
 
     /// The time for the whole exchange.
@@ -72,6 +78,9 @@ impl<'a> Request<'a> {
         let mut text = format!("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.method, self.path, self.to);
         if let Some(token) = self.token {
             text.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
+        if let Some((name, value)) = self.header {
+            text.push_str(&format!("{name}: {value}\r\n"));
         }
         if self.body.is_some() {
             text.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
