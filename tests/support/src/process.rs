@@ -14,7 +14,7 @@ use crate::wait::wait_until;
 
 /// Lines of output that are kept; older ones are dropped.
 const KEPT_LINES: usize = 50_000;
-/// How long the output of a process that has ended may take to be read.
+/// How long the output of a process that has ended may take to be read, and how long those below it to be gone.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 type Lines = Arc<Mutex<VecDeque<String>>>;
@@ -125,9 +125,14 @@ impl Drop for Process {
         // Nothing below may stay behind, not even what has made itself a group of its own.
         let below = if self.ended.is_none() { fault::descendants(self.pid()) } else { Vec::new() };
         fault::signal_group(self.pid(), Signal::KILL);
-        below.into_iter().for_each(fault::kill);
+        below.iter().copied().for_each(fault::kill);
         if self.ended.is_none() {
             let _ = self.child.wait();
+        }
+        // What they listened on is free for the next test only once they are gone.
+        let began = Instant::now();
+        while began.elapsed() < LAST_WORDS && below.iter().any(|pid| fault::is_alive(*pid)) {
+            std::thread::sleep(Duration::from_millis(1));
         }
         if std::thread::panicking() {
             eprintln!("--- last lines of {}:\n{}", self.name, tail(&self.lines, 60));

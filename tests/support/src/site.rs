@@ -34,11 +34,12 @@ pub type Serve = fn(name: &str, stream: TcpStream);
 /// The proxy, its instance `line-1`, and the servers `a` and `b` behind it.
 #[derive(Debug)]
 pub struct Site {
-    block: LoopbackBlock,
-    serve: Serve,
-    servers: [Option<Server>; 2],
-    folder: TempDir,
+    // Dropped from top to bottom: what listens first, then its addresses and folders.
     proxy: Process,
+    servers: [Option<Server>; 2],
+    serve: Serve,
+    block: LoopbackBlock,
+    folder: TempDir,
 }
 
 const NAMES: [&str; 2] = ["a", "b"];
@@ -84,16 +85,21 @@ impl Site {
         std::fs::write(&file, config).expect("a file to write");
         std::fs::create_dir(folder.path().join("store")).expect("a folder to make");
         let proxy = run(&file);
-        let site = Site { block, serve, servers, folder, proxy };
+        let site = Site { proxy, servers, serve, block, folder };
         site.wait_until_ready();
         site
     }
 
-    /// Kills the proxy, and starts it again.
+    /// Kills the proxy, starts it again, and waits until it is as it was at first.
     pub fn restart_proxy(&mut self) {
+        self.start_proxy_anew();
+        self.wait_until_ready();
+    }
+
+    /// Kills the proxy, and starts it again.
+    pub fn start_proxy_anew(&mut self) {
         self.proxy.kill();
         self.proxy = run(&self.folder.path().join("hotspare.toml"));
-        self.wait_until_ready();
     }
 
     /// The proxy's process.
