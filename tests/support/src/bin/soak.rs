@@ -2,7 +2,8 @@
 //! same sequence.
 //!
 //! Run it through `tests/run soak …`, which sets up Node-RED. Exit code 0 if flows never ran twice, nothing panicked, the
-//! proxy's memory and descriptors stayed what they were, and every error of a client fell into a fault.
+//! proxy's memory and descriptors stayed what they were, and every error of a client came between the begin of a fault and
+//! the service's return (or a moment later), which is a part of the time only.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,10 +15,10 @@ use hotspare_test_support::pair::{PATIENCE, Pair, Setup};
 use hotspare_test_support::scenario::{self, Fault, Needs};
 use hotspare_test_support::wait::wait_until;
 use hotspare_test_support::witness::judge;
-use hotspare_test_support::witness::record::{Nanos, now};
+use hotspare_test_support::witness::record::Nanos;
 
 const USAGE: &str = "usage: soak [--minutes M] [--seed N]";
-/// What a fault may still do to a client after the pair is steady again: a request that was under way.
+/// What a fault may still do to a client after the service is back: to a request that was under way.
 const AFTERMATH: Nanos = 2_000_000_000;
 /// How much the proxy's memory may grow from the second quarter of the run to the last: what an allocator keeps.
 const GROWTH_KIB: u64 = 8 << 10;
@@ -44,6 +45,19 @@ fn main() -> ExitCode {
         println!("FAILED: {finding}");
     }
     if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// When a fault may hurt clients.
+struct Window {
+    fault: &'static str,
+    began: Nanos,
+    served: Nanos,
+}
+
+impl Window {
+    fn explains(&self, trouble: &Trouble) -> bool {
+        (self.began..=self.served + AFTERMATH).contains(&trouble.ended)
+    }
 }
 
 /// What the proxy has after a fault, when the pair is steady again.
@@ -75,9 +89,8 @@ fn soak(time: Duration, mut dice: u64) -> Vec<String> {
     let began = Instant::now();
     while began.elapsed() < time {
         let fault = faults[usize::try_from(scenario::roll(&mut dice) % faults.len() as u64).unwrap_or(0)];
-        let from = now();
         let outcome = scenario::run(&mut pair, fault);
-        windows.push((from, now()));
+        windows.push(Window { fault: fault.name, began: outcome.began, served: outcome.served });
         let sample = Sample { resident_kib: fault::resident_kib(proxy), descriptors: fault::open_descriptors(proxy) };
         println!(
             "{:6.0} s  {:28} {} -> {}  {} answers, {} errors, {} KiB, {} descriptors",
@@ -104,7 +117,14 @@ fn soak(time: Duration, mut dice: u64) -> Vec<String> {
     });
     let verdict = judge(&pair.sink.history(), TICK);
     println!("{verdict}");
-    println!("{} faults, {answers} answers, {} errors of clients", windows.len(), troubles.len());
+    let hurt: Nanos = windows.iter().map(|window| window.served + AFTERMATH - window.began).sum();
+    println!(
+        "{} faults in {:.0} s, of which {:.0} s may explain an error; {answers} answers, {} errors of clients",
+        windows.len(),
+        began.elapsed().as_secs_f64(),
+        hurt as f64 / 1e9,
+        troubles.len()
+    );
     if !verdict.is_clean() {
         findings.push("the witness found the flows guilty".to_owned());
     }
@@ -120,11 +140,16 @@ fn panics(pair: &mut Pair) -> Vec<String> {
     outputs.into_iter().map(|(name, text)| format!("{name} panicked:\n{text}")).collect()
 }
 
-fn unexplained(troubles: &[Trouble], windows: &[(Nanos, Nanos)]) -> Vec<String> {
-    let explained =
-        |trouble: &&Trouble| windows.iter().any(|(from, to)| trouble.ended >= *from && trouble.began <= to + AFTERMATH);
-    let without = troubles.iter().filter(|trouble| !explained(trouble));
-    without.map(|trouble| format!("an error that no fault explains: {}", trouble.what)).collect()
+fn unexplained(troubles: &[Trouble], windows: &[Window]) -> Vec<String> {
+    let without = troubles.iter().filter(|trouble| windows.iter().all(|window| !window.explains(trouble)));
+    let after = |trouble: &Trouble| match windows.iter().rfind(|window| window.began <= trouble.ended) {
+        None => "before any fault".to_owned(),
+        Some(last) => {
+            let late = trouble.ended.saturating_sub(last.served) / 1_000_000;
+            format!("{late} ms after the service was back from {}", last.fault)
+        }
+    };
+    without.map(|trouble| format!("an error that no fault explains, {}: {}", after(trouble), trouble.what)).collect()
 }
 
 fn growth(samples: &[Sample]) -> Vec<String> {
@@ -140,7 +165,17 @@ fn growth(samples: &[Sample]) -> Vec<String> {
     };
     let memory = [early, late].map(|part| median(part, |sample| sample.resident_kib));
     let open = [early, late].map(|part| median(part, |sample| sample.descriptors as u64));
-    println!("memory {} KiB, then {} KiB; descriptors {}, then {}", memory[0], memory[1], open[0], open[1]);
+    for (what, of, [early, late]) in [
+        ("memory in KiB", (|sample: &Sample| sample.resident_kib) as fn(&Sample) -> u64, memory),
+        ("descriptors", |sample| sample.descriptors as u64, open),
+    ] {
+        let values: Vec<u64> = samples.iter().map(of).collect();
+        let (first, last) = (values[0], values[values.len() - 1]);
+        let most = values.iter().max().copied().unwrap_or_default();
+        println!(
+            "{what}: first {first}, most {most}, last {last}; median of the second quarter {early}, of the last {late}"
+        );
+    }
     let mut findings = Vec::new();
     if memory[1] > memory[0] + GROWTH_KIB {
         findings.push(format!("memory grew from {} to {} KiB", memory[0], memory[1]));

@@ -11,9 +11,9 @@ mod steps;
 use std::time::Duration;
 
 use crate::client::{Client, Outage, Who, outage};
-use crate::pair::Pair;
+use crate::pair::{PATIENCE, Pair};
 use crate::wait::{holds_for, wait_until};
-use crate::witness::record::now;
+use crate::witness::record::{Nanos, now};
 
 /// A named fault.
 #[derive(Debug)]
@@ -63,6 +63,10 @@ pub struct Outcome {
     pub after: Who,
     /// What it cost a client, if the active changed under a running proxy.
     pub outage: Option<Outage>,
+    /// When it began.
+    pub began: Nanos,
+    /// When the service was back: the first good answer that was asked for after it was over and undone.
+    pub served: Nanos,
 }
 
 /// Every named fault.
@@ -99,12 +103,18 @@ pub fn run(pair: &mut Pair, fault: &Fault) -> Outcome {
         Expect::Either(time) => std::thread::sleep(time),
     }
     (fault.recover)(pair, &before);
+    let undone = now();
+    let served = wait_until(PATIENCE, "an answer to the client after the fault", || {
+        let answers = client.answers();
+        let good = answers.iter().find(|answer| answer.asked >= undone && answer.result.is_ok());
+        good.map(|answer| answer.done).ok_or_else(|| answers.last().cloned())
+    });
     let after = pair.wait_until_steady();
     pair.wait_for_act(&after);
     if let Expect::Stays(_) = fault.expect {
         assert_eq!(after, before, "{} must not move the active", fault.name);
     }
-    Outcome { outage: outage(&client.answers(), began, &before), before, after }
+    Outcome { outage: outage(&client.answers(), began, &before), before, after, began, served }
 }
 
 /// For `time`, nobody acts but the active; at the end it has acted again.
