@@ -84,12 +84,13 @@ impl<'r> Builder<'r> {
 
     /// `None` after a problem was reported; `Some(None)` if there is nothing to listen for.
     fn links(&mut self, links: &file::Links, needed: bool) -> Option<Option<Links>> {
-        let Some(listen) = links.listen.or_else(|| needed.then(|| LINKS.into())) else { return Some(None) };
+        // Looked at also where nothing listens: what stands in the file is to be good before it is needed.
         let tls = match &links.tls {
             Some(tls) => Some(self.server_files(tls, false)?),
             None => None,
         };
-        Some(Some(Links { listen, tls }))
+        let listen = links.listen.or_else(|| needed.then(|| LINKS.into()));
+        Some(listen.map(|listen| Links { listen, tls }))
     }
 
     fn server_files(&mut self, tls: &Located<file::ServerTls>, may_be_nobody: bool) -> Option<ServerFiles> {
@@ -118,7 +119,8 @@ impl<'r> Builder<'r> {
                     (Some(user), Some(file)) => Some((user.clone(), self.secret(&etcd.at, "password_file", file)?)),
                     _ => None,
                 };
-                StoreKind::Etcd { endpoints: etcd.endpoints.clone(), prefix: etcd.prefix.clone(), user }
+                let tls = self.etcd_tls(etcd)?;
+                StoreKind::Etcd { endpoints: etcd.endpoints.clone(), prefix: etcd.prefix.clone(), user, tls }
             }
         };
         Some(Store {
@@ -128,6 +130,17 @@ impl<'r> Builder<'r> {
             renew: store.renew,
             request_timeout: store.request_timeout,
         })
+    }
+
+    fn etcd_tls(&mut self, etcd: &Located<file::Etcd>) -> Option<ClientFiles> {
+        let pair = match (&etcd.cert_file, &etcd.key_file) {
+            (Some(cert), Some(key)) => Some(Pair { cert_file: self.resolve(cert), key_file: self.resolve(key) }),
+            _ => None,
+        };
+        let files = ClientFiles { ca_file: etcd.ca_file.as_ref().map(|file| self.resolve(file)), pair };
+        let named = files != ClientFiles::default();
+        let read = if named && self.secrets == Secrets::Read { files.load().map(drop) } else { Ok(()) };
+        self.or_bad_file(&etcd.at, read).map(|()| files)
     }
 
     fn hook(&mut self, hook: &Located<file::Hook>) -> Option<Hook> {
@@ -224,6 +237,7 @@ impl<'r> Builder<'r> {
         }
         let unreachable =
             Unreachable { after: launcher.on_unreachable.0, fence_command: launcher.fence_command.clone() };
+        let tls = self.member_tls(member);
         let ca_file = launcher.ca_file.as_ref().map(|file| self.resolve(file));
         let launcher_authorities = ClientFiles { ca_file, pair: None };
         if launcher.ca_file.is_some() && self.secrets == Secrets::Read {
@@ -239,8 +253,13 @@ impl<'r> Builder<'r> {
             },
             LauncherKind::None => Launcher::Plain,
         };
-        let tls = self.member_tls(member)?;
-        Some(Member { name: member.name.clone(), address: member.address.clone(), tls, launcher, launcher_authorities })
+        Some(Member {
+            name: member.name.clone(),
+            address: member.address.clone(),
+            tls: tls?,
+            launcher,
+            launcher_authorities,
+        })
     }
 
     /// `None` after a problem was reported; `Some(None)` if the file names no secret.

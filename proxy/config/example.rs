@@ -27,7 +27,7 @@ const NEEDED: [(&str, &str); 7] = [
 ];
 
 /// Values for keys that may be left out and have no default to show.
-const POSSIBLE: [(&str, &str); 33] = [
+const POSSIBLE: [(&str, &str); 36] = [
     ("proxy.name", "\"proxy-1\""),
     ("admin.token.name", "\"shift-leader\""),
     ("admin.token.role", "\"operate\""),
@@ -45,6 +45,9 @@ const POSSIBLE: [(&str, &str); 33] = [
     ("store.etcd.endpoints", "[\"http://10.0.0.21:2379\", \"http://10.0.0.22:2379\", \"http://10.0.0.23:2379\"]"),
     ("store.etcd.user", "\"hotspare\""),
     ("store.etcd.password_file", "\"/etc/hotspare/etcd.password\""),
+    ("store.etcd.ca_file", "\"/etc/hotspare/etcd-ca.crt\""),
+    ("store.etcd.cert_file", "\"/etc/hotspare/etcd-client.crt\""),
+    ("store.etcd.key_file", "\"/etc/hotspare/etcd-client.key\""),
     ("hook.name", "\"pager\""),
     ("hook.instances", "[\"line-1\"]"),
     ("hook.url", "\"http://10.0.0.30/hotspare\""),

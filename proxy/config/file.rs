@@ -7,7 +7,7 @@ mod global;
 mod instance;
 mod timing;
 
-pub(super) use global::{Admin, Hook, Links, Proxy, ServerTls, Store, StoreKind};
+pub(super) use global::{Admin, Etcd, Hook, Links, Proxy, ServerTls, Store, StoreKind};
 pub use global::{EventKind, Log, LogFormat, Role};
 pub(super) use instance::{Certificate, Instance, Launcher, LauncherKind, Listener, Member};
 pub use instance::{Protocol, ProxyHeader};

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hotspare_protocol::Secret;
-use hotspare_tls::ServerFiles;
+use hotspare_tls::{ClientFiles, ServerFiles};
 
 pub use instance::{Check, Drill, Health, Instance, Launcher, Listener, Member, MemberTls, Unreachable};
 
@@ -118,6 +118,8 @@ pub enum StoreKind {
         prefix: String,
         /// User and password.
         user: Option<(String, Secret)>,
+        /// What nodes are verified with, where their URLs are https, and what is shown to them.
+        tls: ClientFiles,
     },
 }
 

@@ -17,6 +17,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use hotspare_tls::stream::Expected;
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -39,8 +40,10 @@ const ORDER_AGAIN: Duration = Duration::from_millis(500);
 /// How an nr-launcher is reached, and how long things may take.
 #[derive(Debug, Clone)]
 pub struct FlowFuseSettings {
-    /// `http://host:port` of the launcher's admin API.
+    /// `http://host:port` of the launcher's admin API, or `https://` where something in front of it speaks that.
     pub launcher: String,
+    /// What that must show, if it is https.
+    pub launcher_tls: Option<Expected>,
     /// `host:port` of its Node-RED.
     pub address: String,
     /// A request that only running flows answer well. Without one, Node-RED's log is believed.
@@ -58,6 +61,7 @@ impl FlowFuseSettings {
     pub fn new(launcher: impl Into<String>, address: impl Into<String>) -> Self {
         Self {
             launcher: launcher.into(),
+            launcher_tls: None,
             address: address.into(),
             probe: None,
             look_timeout: Duration::from_secs(1),
@@ -123,7 +127,8 @@ impl FlowFuse {
             return Err(OrderError::UnderWay(waited));
         }
         let url = format!("{}/flowforge/command", self.settings.launcher.trim_end_matches('/'));
-        let answer = orders.give(url, json!({ "cmd": cmd }), None, patience).await?;
+        let answer =
+            orders.give(url, json!({ "cmd": cmd }), None, self.settings.launcher_tls.clone(), patience).await?;
         match answer.status.as_u16() {
             200 | 409 => Ok(answer.status),
             _ => Err(HttpError::Failed(format!("'{cmd}' answered {}", answer.status)).into()),

@@ -5,6 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use hotspare_tls::stream::Expected;
 use hyper::StatusCode;
 use serde::Deserialize;
 
@@ -131,6 +132,7 @@ struct LogRead {
 #[derive(Debug)]
 pub(super) struct Looker {
     launcher: String,
+    launcher_tls: Option<Expected>,
     address: String,
     probe: Option<ServeProbe>,
     timeout: Duration,
@@ -143,6 +145,7 @@ impl Looker {
     pub(super) fn new(settings: &FlowFuseSettings) -> Self {
         Self {
             launcher: settings.launcher.trim_end_matches('/').to_owned(),
+            launcher_tls: settings.launcher_tls.clone(),
             address: settings.address.clone(),
             probe: settings.probe.clone(),
             timeout: settings.look_timeout,
@@ -153,8 +156,8 @@ impl Looker {
 
     /// Asks all three at once.
     pub(super) async fn look(&self) -> Look {
-        let (info, healthy, port) =
-            tokio::join!(self.info(), self.healthy(), serve::look(&self.address, self.probe.as_ref(), self.timeout));
+        let port = serve::look(&self.address, None, self.probe.as_ref(), self.timeout);
+        let (info, healthy, port) = tokio::join!(self.info(), self.healthy(), port);
         let version = info.as_ref().ok().and_then(|i| i.versions.get("node-red")).and_then(|v| v.as_str());
         Look { node_red_version: version.map(str::to_owned), info, healthy, port }
     }
@@ -199,7 +202,7 @@ impl Looker {
 
     async fn get(&self, path: &str) -> Result<crate::http::Answer, HttpError> {
         let url = format!("{}{path}", self.launcher);
-        Ask::get(&url, self.timeout).send().await
+        Ask::get(&url, self.timeout).tls(self.launcher_tls.as_ref()).send().await
     }
 
     /// Whether the flows of a Node-RED that answers do run; the log's word may be [`LOG_KEEP`] old.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use hotspare_protocol::Secret;
+use hotspare_tls::stream::Expected;
 use serde::Deserialize;
 
 use crate::http::Ask;
@@ -41,6 +42,7 @@ impl Stock {
 pub(super) struct Inventory {
     base: String,
     token: Option<Secret>,
+    tls: Option<Expected>,
     timeout: Duration,
     kept: tokio::sync::Mutex<Option<(Instant, Stock)>>,
 }
@@ -75,8 +77,8 @@ struct NodeSet {
 }
 
 impl Inventory {
-    pub(super) fn new(base: String, token: Option<Secret>, timeout: Duration) -> Self {
-        Self { base, token, timeout, kept: tokio::sync::Mutex::default() }
+    pub(super) fn new(base: String, token: Option<Secret>, tls: Option<Expected>, timeout: Duration) -> Self {
+        Self { base, token, tls, timeout, kept: tokio::sync::Mutex::default() }
     }
 
     /// Where the admin API is, without a slash at its end.
@@ -119,7 +121,7 @@ impl Inventory {
         let url = format!("{}{path}", self.base);
         let headers = [("accept", "application/json"), ("node-red-api-version", "v2")];
         let ask = Ask { headers: &headers, ..Ask::get(&url, self.timeout) };
-        ask.bearer(self.token.as_ref().map(Secret::expose)).send().await.ok()?.json().ok()
+        ask.bearer(self.token.as_ref().map(Secret::expose)).tls(self.tls.as_ref()).send().await.ok()?.json().ok()
     }
 }
 

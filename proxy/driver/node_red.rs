@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hotspare_protocol::Secret;
+use hotspare_tls::stream::Expected;
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -28,10 +29,14 @@ use crate::http::{Ask, HttpError};
 /// How a bare Node-RED is reached, and how long things may take.
 #[derive(Debug, Clone)]
 pub struct NodeRedSettings {
-    /// `http://host:port`, with `httpAdminRoot` behind it if there is one.
+    /// `http://host:port` or `https://host:port`, with `httpAdminRoot` behind it if there is one.
     pub api: String,
     /// `host:port` where its flows serve.
     pub address: String,
+    /// What the admin API must show, if its URL is https.
+    pub api_tls: Option<Expected>,
+    /// What that address must show; it speaks https then.
+    pub tls: Option<Expected>,
     /// A token for its `adminAuth` with `flows.read` and `flows.write`; `nodes.read` lets missing node types be seen.
     pub token: Option<Secret>,
     /// A request that only running flows answer well.
@@ -53,6 +58,8 @@ impl NodeRedSettings {
         Self {
             api: format!("http://{address}"),
             address,
+            api_tls: None,
+            tls: None,
             token: None,
             probe: None,
             look_timeout: Duration::from_secs(1),
@@ -85,7 +92,7 @@ impl NodeRed {
     pub fn new(settings: NodeRedSettings) -> Self {
         let belief = Mutex::new(Belief::new(settings.close_timeout));
         let api = settings.api.trim_end_matches('/').to_owned();
-        let inventory = Inventory::new(api, settings.token.clone(), settings.look_timeout);
+        let inventory = Inventory::new(api, settings.token.clone(), settings.api_tls.clone(), settings.look_timeout);
         Self { settings, belief, inventory, orders: tokio::sync::Mutex::default() }
     }
 
@@ -101,7 +108,8 @@ impl NodeRed {
     async fn state(&self) -> State {
         let url = self.state_url();
         let token = self.settings.token.as_ref().map(Secret::expose);
-        match Ask::get(&url, self.settings.look_timeout).bearer(token).send().await {
+        let ask = Ask::get(&url, self.settings.look_timeout).bearer(token).tls(self.settings.api_tls.as_ref());
+        match ask.send().await {
             Ok(answer) if answer.status == StatusCode::OK => match state_of(&answer.body) {
                 Some(state) => State::Says(state),
                 None => State::Silent(format!("GET {url} answered 200 without a state")),
@@ -165,7 +173,8 @@ impl NodeRed {
     async fn runs(&self, stock: &Stock) -> Result<(), String> {
         stock.complete()?;
         let Some(probe) = &self.settings.probe else { return Ok(()) };
-        match serve::look(&self.settings.address, Some(probe), self.settings.look_timeout).await {
+        let NodeRedSettings { address, tls, look_timeout, .. } = &self.settings;
+        match serve::look(address, tls.as_ref(), Some(probe), *look_timeout).await {
             Port::Answers(status) if probe.accepts(status) => Ok(()),
             Port::Answers(status) => Err(format!("says 'start', but GET {} answers {status}", probe.path)),
             Port::Refuses => Err("its port refuses".to_owned()),
@@ -180,8 +189,8 @@ impl NodeRed {
         if let Err(OrderError::UnderWay(_)) = before {
             before?;
         }
-        let token = self.settings.token.clone();
-        let answer = orders.give(self.state_url(), json!({ "state": state }), token, patience).await;
+        let (token, tls) = (self.settings.token.clone(), self.settings.api_tls.clone());
+        let answer = orders.give(self.state_url(), json!({ "state": state }), token, tls, patience).await;
         self.note_lost(&answer);
         let answer = answer?;
         if answer.status != StatusCode::OK {

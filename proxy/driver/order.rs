@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use hotspare_protocol::Secret;
+use hotspare_tls::stream::Expected;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -38,17 +39,19 @@ impl Orders {
         self.task.as_ref().is_some_and(|task| !task.is_finished())
     }
 
-    /// Posts `body` to `url` and waits for the answer; call [`Orders::wait`] first.
+    /// Posts `body` to `url`, which must show what `tls` expects if it is https, and waits for the answer; call [`Orders::wait`] first.
     pub(super) async fn give(
         &mut self,
         url: String,
         body: Value,
         bearer: Option<Secret>,
+        tls: Option<Expected>,
         patience: Duration,
     ) -> Result<Answer, OrderError> {
         debug_assert!(self.task.is_none(), "an order is given only when none is under way");
         self.task = Some(tokio::spawn(async move {
-            Ask::post(&url, &body, LIFE).bearer(bearer.as_ref().map(Secret::expose)).send().await
+            let ask = Ask::post(&url, &body, LIFE).bearer(bearer.as_ref().map(Secret::expose));
+            ask.tls(tls.as_ref()).send().await
         }));
         match self.wait(patience).await? {
             Some(answer) => Ok(answer),

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hotspare_tls::stream::Expected;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -15,15 +16,22 @@ use super::{BoxFuture, Certain, Driver, DriverError, Flows, Seen};
 #[derive(Debug)]
 pub struct Plain {
     address: String,
+    tls: Option<Expected>,
     probe: Option<ServeProbe>,
     look_timeout: Duration,
     in_charge: AtomicBool,
 }
 
 impl Plain {
-    /// `address` is `host:port`. With a `probe` it has to answer that, without one to accept a connection.
-    pub fn new(address: impl Into<String>, probe: Option<ServeProbe>, look_timeout: Duration) -> Self {
-        Self { address: address.into(), probe, look_timeout, in_charge: AtomicBool::new(false) }
+    /// `address` is `host:port`, `tls` what it must show if it speaks https. With a `probe` it has to answer that, without
+    /// one to accept a connection.
+    pub fn new(
+        address: impl Into<String>,
+        tls: Option<Expected>,
+        probe: Option<ServeProbe>,
+        look_timeout: Duration,
+    ) -> Self {
+        Self { address: address.into(), tls, probe, look_timeout, in_charge: AtomicBool::new(false) }
     }
 
     async fn answers(&self) -> Result<(), String> {
@@ -34,7 +42,7 @@ impl Plain {
                 Err(_) => Err(format!("{}: no connection within {:?}", self.address, self.look_timeout)),
             };
         };
-        match serve::look(&self.address, Some(probe), self.look_timeout).await {
+        match serve::look(&self.address, self.tls.as_ref(), Some(probe), self.look_timeout).await {
             Port::Answers(status) if probe.accepts(status) => Ok(()),
             Port::Answers(status) => Err(format!("GET {} answered {status}", probe.path)),
             Port::Refuses => Err(format!("{}: connection refused", self.address)),

@@ -14,8 +14,6 @@ pub struct ServeProbe {
     pub path: String,
     /// The status expected of it; `None` takes any of 200 to 299.
     pub status: Option<u16>,
-    /// What the member must show, if it speaks TLS.
-    pub tls: Option<Expected>,
 }
 
 impl ServeProbe {
@@ -36,9 +34,9 @@ pub(super) enum Port {
     Silent(String),
 }
 
-/// Asks `http://{address}{path}`; `HEAD /` without a probe, since any answer shows that the event loop turns.
-pub(super) async fn look(address: &str, probe: Option<&ServeProbe>, timeout: Duration) -> Port {
-    let tls = probe.and_then(|probe| probe.tls.as_ref());
+/// Asks for `{address}{path}`, by https if something is expected of its certificate; `HEAD /` without a probe, since any
+/// answer shows that the event loop turns.
+pub(super) async fn look(address: &str, tls: Option<&Expected>, probe: Option<&ServeProbe>, timeout: Duration) -> Port {
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{address}{}", probe.map_or("/", |p| p.path.as_str()));
     let method = if probe.is_some() { Method::GET } else { Method::HEAD };

@@ -8,9 +8,8 @@ use hotspare_decide::Member;
 use hotspare_decide::message::Peer;
 use hotspare_protocol::peer_secret;
 use hotspare_tls::Keeper;
-use hotspare_tls::stream::Expected;
 
-use crate::config::{Check, CheckKind, Config, Instance, Launcher, MemberTls};
+use crate::config::{Check, CheckKind, Config, Instance, Launcher};
 use crate::driver::shell::{self, DriverHandle, Shell};
 use crate::driver::{Driver, FlowFuse, FlowFuseSettings, NodeRed, NodeRedSettings, Plain, PowerOff, ServeProbe};
 use crate::engine::{Handle, InstanceSpec, MemberSpec};
@@ -38,7 +37,7 @@ pub(super) fn instance(
             instance: number,
             member,
             address: spec.address.clone(),
-            tls: spec.tls.as_ref().map(|tls| expected(tls, keeper)),
+            tls: spec.tls.as_ref().map(|tls| tls.expected(keeper)),
             token: spec.launcher.tokens().map(|t| t.current().clone()),
             health: instance.health.clone(),
             cold: matches!(spec.launcher, Launcher::FlowFuse { .. }),
@@ -62,11 +61,6 @@ pub(super) fn instance(
         members,
     };
     (made, checks)
-}
-
-/// What a member's Node-RED must show.
-fn expected(tls: &MemberTls, keeper: &Keeper) -> Expected {
-    Expected { client: keeper.client_anyway(tls.authorities.clone()), name: Some(tls.server_name.clone()) }
 }
 
 /// Who may open a link.
@@ -117,13 +111,14 @@ fn driver(
     let serves = health.checks.iter().find(answers_by_flows);
     let probe = serves.map(|check| ServeProbe {
         path: check.path.clone(),
-        tls: spec.tls.as_ref().map(|tls| expected(tls, keeper)),
         status: check.status.first().filter(|range| range.first == range.last).map(|range| range.first),
     });
     let address = spec.address.to_string();
+    let tls = spec.tls.as_ref().map(|tls| tls.expected(keeper));
     let driver: Arc<dyn Driver> = match &spec.launcher {
         Launcher::Hotspare { .. } => return None,
         Launcher::FlowFuse { url, .. } => Arc::new(FlowFuse::new(FlowFuseSettings {
+            launcher_tls: spec.launcher_expected(keeper),
             probe,
             look_timeout: health.timeout,
             start_timeout: timeouts.start,
@@ -132,12 +127,14 @@ fn driver(
         Launcher::NodeRed { url, tokens, .. } => Arc::new(NodeRed::new(NodeRedSettings {
             api: url.uri().to_string().trim_end_matches('/').to_owned(),
             token: tokens.as_ref().map(|t| t.current().clone()),
+            api_tls: spec.launcher_expected(keeper),
+            tls,
             probe,
             look_timeout: health.timeout,
             start_timeout: timeouts.start,
             ..NodeRedSettings::new(address)
         })),
-        Launcher::Plain => Arc::new(Plain::new(address, probe, health.timeout)),
+        Launcher::Plain => Arc::new(Plain::new(address, tls, probe, health.timeout)),
     };
     let pace = (health.interval / LOOKS_PER_INTERVAL).min(SLOWEST_LOOK);
     let power_off = match &spec.launcher {

@@ -84,11 +84,12 @@ impl GroupStore {
         let me = Me { name: config.name.clone(), admin: admin_for_others(config) };
         let connect_timeout = CONNECT_TIMEOUT.min(config.store.request_timeout);
         match &config.store.kind {
-            StoreKind::Etcd { endpoints, prefix, user } => {
+            StoreKind::Etcd { endpoints, prefix, user, tls } => {
                 let etcd = Etcd::new(EtcdConfig {
                     endpoints: endpoints.iter().map(ToString::to_string).collect(),
                     prefix: prefix.clone(),
                     user: user.as_ref().map(|(name, password)| (name.clone(), password.expose().to_owned())),
+                    tls: tls.clone(),
                     connect_timeout,
                 })?;
                 Ok(Self::start(me, &config.store, etcd, engine))

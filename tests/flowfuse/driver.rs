@@ -3,10 +3,16 @@
 use std::time::{Duration, Instant};
 
 use hotspare::driver::{Certain, Driver, Flows as Seen, Seen as Look};
+use hotspare_test_support::address::LoopbackBlock;
+use hotspare_test_support::authority::Authority;
 use hotspare_test_support::fault;
 use hotspare_test_support::flows::Flows;
+use hotspare_test_support::nginx::Nginx;
 use hotspare_test_support::wait::{holds_for, wait_until};
+use hotspare_tls::stream::Expected;
+use hotspare_tls::{ClientFiles, Keeper};
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::launched::{Launched, PATIENCE};
 use crate::platform_stand_in::{Mode, PlatformStandIn};
@@ -50,6 +56,35 @@ async fn a_cold_spare_is_started_seen_to_run_and_stopped() {
     assert!(seen.flows == Seen::Stopped && seen.ready.is_ok(), "{seen:?}");
     driver.start().await.expect("start again");
     launched.wait_until_serving();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_api_behind_https_is_asked_only_where_its_certificate_is_good() {
+    let platform = PlatformStandIn::start();
+    let launched = Launched::start(&platform, "a", &flows(), "stopped");
+    let block = LoopbackBlock::take();
+    let (ours, theirs) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (ours, theirs) = (Authority::new(ours.path()), Authority::new(theirs.path()));
+    let front = block.socket(1, 2880);
+    ours.sign("launcher", &[&front.ip().to_string()]);
+    let files = (ours.file("launcher.crt"), ours.file("launcher.key"));
+    let _nginx = Nginx::start_with(front, launched.launcher, Some((&files.0, &files.1)));
+    let trusting = |authority: &Authority| {
+        let files = ClientFiles { ca_file: Some(authority.file("ca.crt")), pair: None };
+        let tls = Expected { client: Keeper::default().client(files).unwrap(), name: None };
+        launched.driver(|settings| {
+            settings.launcher = format!("https://{front}");
+            settings.launcher_tls = Some(tls);
+        })
+    };
+    let stranger = trusting(&theirs);
+    let seen = stranger.observe().await;
+    assert!(matches!(&seen.flows, Seen::Unknown(why) if why.contains("invalid peer certificate")), "{seen:?}");
+    stranger.fence().await.expect_err("an order to a stranger");
+    let driver = trusting(&ours);
+    driver.start().await.expect("start");
+    assert_eq!(driver.observe().await.flows, Seen::Running);
+    assert_eq!(driver.fence().await.expect("fence"), Certain::ProcessGone);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,7 +136,7 @@ impl Launched {
     /// The driver under test, with a probe that only its flows answer.
     pub(crate) fn driver(&self, change: impl FnOnce(&mut FlowFuseSettings)) -> FlowFuse {
         let mut settings = FlowFuseSettings::new(format!("http://{}", self.launcher), self.node_red.to_string());
-        settings.probe = Some(ServeProbe { path: WHO.to_owned(), status: None, tls: None });
+        settings.probe = Some(ServeProbe { path: WHO.to_owned(), status: None });
         change(&mut settings);
         FlowFuse::new(settings)
     }

@@ -9,10 +9,14 @@ mod rig;
 use std::time::{Duration, Instant};
 
 use hotspare::driver::{Certain, Driver, Flows as Seen, ServeProbe};
+use hotspare_test_support::authority::Authority;
 use hotspare_test_support::environment::NodeRed;
 use hotspare_test_support::flows::{Flows, SLOW_CLOSE, WHO};
 use hotspare_test_support::wait::holds_for;
+use hotspare_tls::stream::Expected;
+use hotspare_tls::{ClientFiles, Keeper};
 use rig::{Boot, PATIENCE, Rig, SETTLE, is_unknown, until};
+use tempfile::TempDir;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn flows_are_started_and_stopped_and_seen_to_be_on_node_red_4() {
@@ -26,8 +30,7 @@ async fn flows_are_started_and_stopped_and_seen_to_be_on_node_red_5() {
 
 async fn started_and_stopped(version: NodeRed) {
     let rig = Rig::of(version, &Flows::new(), Boot::Stopped);
-    let driver =
-        rig.driver(|settings| settings.probe = Some(ServeProbe { path: WHO.to_owned(), status: None, tls: None }));
+    let driver = rig.driver(|settings| settings.probe = Some(ServeProbe { path: WHO.to_owned(), status: None }));
     let seen = until("a stop that lasts is believed", &driver, |seen| seen.flows == Seen::Stopped).await;
     assert!(seen.up && seen.ready.is_ok(), "{seen:?}");
     assert!(seen.revision.is_some() && seen.node_red.is_some(), "{seen:?}");
@@ -70,7 +73,7 @@ async fn a_start_pinned_by_settings_answers_200_and_stop() {
 async fn a_start_that_says_start_but_serves_nothing_is_none() {
     let rig = Rig::start(&Flows::new(), Boot::Running);
     let driver = rig.driver(|settings| {
-        settings.probe = Some(ServeProbe { path: "/nothing-here".to_owned(), status: None, tls: None });
+        settings.probe = Some(ServeProbe { path: "/nothing-here".to_owned(), status: None });
         settings.start_timeout = Duration::from_secs(1);
     });
     let error = driver.start().await.expect_err("a start whose probe is not answered");
@@ -213,6 +216,43 @@ async fn with_admin_auth_only_the_right_token_tells_the_state() {
     until("running", &right, |seen| seen.flows == Seen::Running).await;
     assert_eq!(right.fence().await.expect("fence"), Certain::FlowsStopped);
     right.start().await.expect("start");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_red_behind_a_certificate_of_nobodys_is_unknown_and_the_right_one_is_ordered_about() {
+    let mut rig = Rig::prepare(NodeRed::V4, &Flows::new());
+    let (ours, theirs) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (ours, theirs) = (Authority::new(ours.path()), Authority::new(theirs.path()));
+    ours.sign("member", &["member.example"]);
+    let read = |name: &str| format!("require('fs').readFileSync({:?})", ours.file(name));
+    rig.add_settings(&format!(
+        "module.exports.https = {{ cert: {}, key: {} }};",
+        read("member.crt"),
+        read("member.key")
+    ));
+    rig.spawn(&[]);
+    rig.wait_for_line("Started flows");
+    let trusting = |authority: &Authority, name: &str| {
+        let files = ClientFiles { ca_file: Some(authority.file("ca.crt")), pair: None };
+        let tls = Expected { client: Keeper::default().client(files).unwrap(), name: Some(name.to_owned()) };
+        rig.driver(|settings| {
+            settings.api = settings.api.replace("http://", "https://");
+            settings.probe = Some(ServeProbe { path: WHO.to_owned(), status: None });
+            (settings.api_tls, settings.tls) = (Some(tls.clone()), Some(tls));
+        })
+    };
+    for (driver, why) in [
+        (trusting(&theirs, "member.example"), "invalid peer certificate"),
+        (trusting(&ours, "other.example"), "not valid for name"),
+    ] {
+        let seen = driver.observe().await;
+        assert!(matches!(&seen.flows, Seen::Unknown(said) if said.contains(why)), "{why}: {seen:?}");
+        driver.fence().await.expect_err("an order to a stranger");
+    }
+    let driver = trusting(&ours, "member.example");
+    until("running", &driver, |seen| seen.flows == Seen::Running && seen.revision.is_some()).await;
+    assert_eq!(driver.fence().await.expect("fence"), Certain::FlowsStopped);
+    driver.start().await.expect("start");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hotspare_test_support::address::LoopbackBlock;
+use hotspare_test_support::authority::Authority;
 use hotspare_test_support::environment::{NodeRed, hotspare};
 use hotspare_test_support::flows::{Flows, WHO};
 use hotspare_test_support::process::Process;
@@ -37,6 +38,16 @@ fn who(front: SocketAddr) -> Result<String, String> {
 
 #[test]
 fn a_crashed_active_is_replaced_by_the_hot_spare_and_comes_back_stopped() {
+    crash_and_return(false);
+}
+
+#[test]
+fn so_it_is_where_the_node_reds_serve_https() {
+    crash_and_return(true);
+}
+
+/// With `https` the members speak nothing else; clients are served without it all the same.
+fn crash_and_return(https: bool) {
     let block = LoopbackBlock::take();
     let sink = Sink::start(block.ip(4));
     let flows = Flows::new().tick_udp(sink.udp);
@@ -45,13 +56,20 @@ fn a_crashed_active_is_replaced_by_the_hot_spare_and_comes_back_stopped() {
         ip = block.ip(1)
     );
     let mut members = Vec::new();
+    let certificates = TempDir::new().unwrap();
+    let authority = Authority::new(certificates.path());
     for (name, host) in [("a", 2), ("b", 3)] {
         let folder = TempDir::new().unwrap();
-        node_red::write_user_dir(folder.path(), block.socket(host, 1880), &flows);
-        add_settings(folder.path(), &gate());
         let address = block.socket(host, 1880);
+        authority.sign(name, &[&address.ip().to_string()]);
+        let files = (authority.file(&format!("{name}.crt")), authority.file(&format!("{name}.key")));
+        let served = https.then_some((files.0.as_path(), files.1.as_path()));
+        node_red::write_user_dir_with(folder.path(), address, &flows, served);
+        add_settings(folder.path(), &gate());
+        let tls = if https { format!("tls = {{ ca_file = {:?} }}", authority.file("ca.crt")) } else { String::new() };
         text.push_str(&format!(
-            "[[instance.member]]\nname = \"{name}\"\naddress = \"{address}\"\nlauncher = {{ kind = \"node-red\" }}\n"
+            "[[instance.member]]\nname = \"{name}\"\naddress = \"{address}\"\n{tls}\n\
+             launcher = {{ kind = \"node-red\" }}\n"
         ));
         members.push((name, start(name, &folder), folder));
     }

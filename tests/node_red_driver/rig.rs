@@ -75,11 +75,16 @@ impl Rig {
 
     /// Starts the process with further arguments and waits until it answers.
     pub(crate) fn run(&mut self, arguments: &[&str]) {
+        self.spawn(arguments);
+        wait_until(PATIENCE, "Node-RED answers", || http::get(self.address, "/").send());
+    }
+
+    /// Starts the process with further arguments.
+    pub(crate) fn spawn(&mut self, arguments: &[&str]) {
         let line = node_red::command(self.version, self.folder.path());
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).args(arguments);
         self.process = Some(Process::start("node-red", command));
-        wait_until(PATIENCE, "Node-RED answers", || http::get(self.address, "/").send());
     }
 
     /// Waits for a line of its log.

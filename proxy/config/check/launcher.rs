@@ -45,7 +45,7 @@ fn nonsense(report: &mut Report, launcher: &Located<Launcher>) {
             &["url", "ca_file", "token_file", "token_env", "on_unreachable", "fence_command"],
             "there is nothing to start or stop",
         ),
-        LauncherKind::FlowFuse | LauncherKind::NodeRed => (&["ca_file"], "what asks it does not speak TLS"),
+        LauncherKind::FlowFuse | LauncherKind::NodeRed => return,
     };
     for name in useless.iter().filter(|name| report.has(&key(name))).collect::<Vec<_>>() {
         let expected = format!("no such key for kind \"{}\": {why}", launcher.kind);
@@ -53,12 +53,26 @@ fn nonsense(report: &mut Report, launcher: &Located<Launcher>) {
     }
 }
 
-/// What asks a Node-RED without our launcher how its flows are does not speak TLS.
+/// TLS to a member whose kind can have it.
 fn tls(report: &mut Report, member: &Member) {
-    let Some(tls) = &member.tls else { return };
-    if matches!(member.launcher.kind, LauncherKind::FlowFuse | LauncherKind::NodeRed) {
-        let expected = "launcher.kind \"hotspare\" or \"none\" with it";
-        report.problem(&tls.at, expected, format!("kind \"{}\"", member.launcher.kind), None);
+    match (member.launcher.kind, &member.tls) {
+        // What ends TLS in front of a Node-RED goes on listening when that one is gone: no stop would be certain.
+        (LauncherKind::FlowFuse, Some(tls)) => {
+            let expected =
+                "no tls for kind \"flowfuse\": its Node-RED speaks plain HTTP, and its own port must be seen to refuse";
+            report.problem(&tls.at, expected, "tls", None);
+        }
+        (LauncherKind::NodeRed, tls) => {
+            let Some(url) = member.launcher.url.as_ref().filter(|url| url.is_at(&member.address)) else { return };
+            // There Node-RED is its own admin API: both speak TLS, or neither.
+            let is_https = url.uri().scheme_str() == Some("https");
+            if is_https != tls.is_some() {
+                let (scheme, why) = if is_https { ("http", "no tls") } else { ("https", "tls") };
+                let expected = format!("{scheme}://: this is the member's own address, and it has {why}");
+                report.problem(&format!("{}.url", member.launcher.at), expected, url.to_string(), None);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -164,6 +178,15 @@ fn store(report: &mut Report, file: &File) {
     }
     if etcd.user.is_some() != etcd.password_file.is_some() {
         report.problem("store.etcd.user", "user and password_file together", "one of them", None);
+    }
+    if etcd.cert_file.is_some() != etcd.key_file.is_some() {
+        report.problem("store.etcd.cert_file", "cert_file and key_file together", "one of them", None);
+    }
+    let plain = etcd.endpoints.iter().find(|url| url.uri().scheme_str() != Some("https"));
+    let named = ["ca_file", "cert_file", "key_file"].into_iter().find(|key| report.has(&format!("store.etcd.{key}")));
+    if let (Some(url), Some(key)) = (plain, named) {
+        let expected = format!("https:// URLs only, as there is {key}");
+        report.problem("store.etcd.endpoints", expected, url.to_string(), None);
     }
 }
 

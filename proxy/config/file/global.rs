@@ -167,6 +167,12 @@ section! {
         user: Option<String>, otherwise "none";
         /// File with that user's password.
         password_file: Option<PathBuf>, otherwise "none";
+        /// Authorities, in PEM, that nodes with https:// URLs are verified with. These three files are read again for each connection.
+        ca_file: Option<PathBuf>, otherwise "those that the system trusts";
+        /// Certificate to show where etcd asks for one (client-cert-auth), followed by those between it and its authority, in PEM. Without user it is who we are to etcd: its common name.
+        cert_file: Option<PathBuf>, otherwise "none is shown";
+        /// Its key in PEM, without a passphrase, in a file that only its owner can read.
+        key_file: Option<PathBuf>, otherwise "none";
     }
 }
 

@@ -148,8 +148,8 @@ section! {
         kind: LauncherKind;
         /// URL of its admin API. For "hotspare" the other launcher of the pair must reach it too.
         url: Option<Url>, otherwise "for \"node-red\" the member's address; needed for \"hotspare\" and \"flowfuse\"";
-        /// Authorities, in PEM, that its https:// URL is verified with. For "hotspare" only.
-        ca_file: Option<PathBuf>, otherwise "those that the system trusts";
+        /// Authorities, in PEM, that its https:// URL is verified with; read again when the file changes.
+        ca_file: Option<PathBuf>, otherwise "those that the system trusts; for \"node-red\" at the member's address, its tls";
         /// File with the token that both sides know; for "node-red" an access token of its admin API. Two lines are two valid tokens, so that it can be changed without a gap.
         token_file: Option<PathBuf>, otherwise "needed for \"hotspare\", unless token_env is set";
         /// Environment variable with the token, instead of a file.

@@ -84,14 +84,28 @@ pub struct MemberTls {
     pub server_name: String,
 }
 
+impl MemberTls {
+    /// What the member's Node-RED must show.
+    pub fn expected(&self, keeper: &Keeper) -> Expected {
+        Expected { client: keeper.client_anyway(self.authorities.clone()), name: Some(self.server_name.clone()) }
+    }
+}
+
 impl Member {
-    /// What its launcher must show, where its URL is https.
+    /// What its launcher must show, where its URL is https. A Node-RED that is its own must show what the member must, at
+    /// the same address.
     pub fn launcher_expected(&self, keeper: &Keeper) -> Option<Expected> {
         let (Launcher::Hotspare { url, .. } | Launcher::FlowFuse { url, .. } | Launcher::NodeRed { url, .. }) =
             &self.launcher
         else {
             return None;
         };
+        if let (Launcher::NodeRed { .. }, Some(tls), None) =
+            (&self.launcher, &self.tls, &self.launcher_authorities.ca_file)
+            && url.is_at(&self.address)
+        {
+            return Some(tls.expected(keeper));
+        }
         let is_https = url.uri().scheme_str() == Some("https");
         is_https.then(|| Expected { client: keeper.client_anyway(self.launcher_authorities.clone()), name: None })
     }

@@ -91,6 +91,13 @@ impl Url {
         &self.0
     }
 
+    /// Whether it goes to this very host and port, as they are written.
+    pub fn is_at(&self, address: &HostPort) -> bool {
+        let tls = self.0.scheme_str() == Some("https");
+        let host = self.0.host().map(|host| host.trim_matches(['[', ']']));
+        host == Some(address.host.as_str()) && self.0.port_u16().unwrap_or(if tls { 443 } else { 80 }) == address.port
+    }
+
     /// The URL of an HTTP server at this address, with TLS or without.
     pub fn of(address: &HostPort, tls: bool) -> Option<Url> {
         let scheme = if tls { "https" } else { "http" };

@@ -5,9 +5,11 @@ mod conformance;
 mod support;
 
 use conformance::Proxy;
+use hotspare_group::Answer;
 use hotspare_group::Event;
 use hotspare_group::backend::{Backend, Memory};
-use support::etcd::Cluster;
+use hotspare_test_support::authority::Authority;
+use support::etcd::{Cluster, client_files};
 
 #[tokio::test]
 async fn memory_does_what_a_backend_must() {
@@ -27,7 +29,7 @@ async fn foreign_content_is_never_written_over() {
     let backend = etcd.backend("/foreign/");
     etcd.client().await.put(backend.key(), "not ours", None).await.unwrap();
     let answer = backend.get().await;
-    assert!(matches!(answer, hotspare_group::Answer::Foreign(..)), "{answer:?}");
+    assert!(matches!(answer, Answer::Foreign(..)), "{answer:?}");
     let mut proxy = Proxy::join("proxy", etcd.backend("/foreign/"));
     let why = proxy
         .hears("the store cannot be used", |event| match event {
@@ -86,6 +88,47 @@ async fn while_the_whole_store_is_away_nobody_leads_and_afterwards_nothing_is_lo
         document = other.leads() => document,
     };
     assert_eq!(led.records["line-1"].record, serde_json::json!({"epoch": 7}), "what was durable is there");
+}
+
+#[tokio::test]
+async fn etcd_that_asks_for_certificates_does_what_a_backend_must() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(folder.path());
+    authority.sign("proxy", &[]);
+    let etcd = Cluster::start_with_tls(&authority, "proxy").await;
+    conformance::all(async || etcd.backend("/conformance/")).await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_certificate_of_etcd_is_said_and_mended_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(&folder.path().join("ours"));
+    let other = Authority::new(&folder.path().join("theirs"));
+    authority.sign("proxy", &[]);
+    other.sign("proxy", &[]);
+    let etcd = Cluster::start_with_tls(&authority, "proxy").await;
+    let says = async |files| match etcd.backend_with("/wrong/", files).get().await {
+        Answer::Failed(why) => why,
+        answer => panic!("it was answered: {answer:?}"),
+    };
+    let why = says(client_files(&other, Some("proxy"))).await;
+    assert!(why.contains("invalid peer certificate"), "{why}");
+    let why = says(client_files(&authority, None)).await;
+    assert!(why.contains("cert_file and key_file"), "{why}");
+    let mut foreign = client_files(&other, Some("proxy"));
+    foreign.ca_file = client_files(&authority, None).ca_file;
+    let why = says(foreign).await;
+    assert!(why.contains("may not trust the certificate in cert_file"), "{why}");
+
+    // The files are read for each connection: what was wrong is right once they are.
+    let place = folder.path().join("late.crt");
+    let late = hotspare_tls::ClientFiles { ca_file: Some(place.clone()), ..client_files(&authority, Some("proxy")) };
+    let backend = etcd.backend_with("/late/", late);
+    let answer = backend.get().await;
+    assert!(matches!(&answer, Answer::Failed(why) if why.contains("late.crt")), "{answer:?}");
+    std::fs::copy(authority.file("ca.crt"), place).unwrap();
+    let answer = backend.get().await;
+    assert!(matches!(answer, Answer::Missing), "{answer:?}");
 }
 
 /// Stores a record as soon as it can be done, whatever is lost and won again on the way.

@@ -80,19 +80,25 @@ impl Bad {
     }
 }
 
+/// What a client's files hold, as it stands in them: for libraries that make their own configuration of it.
+pub struct Pem {
+    /// Authorities; none: those of the system.
+    pub authorities: Option<Vec<u8>>,
+    /// The certificate with those between it and its authority, and its key.
+    pub pair: Option<(Vec<u8>, Vec<u8>)>,
+}
+
 impl Pair {
     /// Reads both and sees that they belong together.
     ///
     /// # Errors
     /// [`Bad`].
     pub fn load(&self) -> Result<CertifiedKey, Bad> {
-        let wanted = "a certificate in PEM, followed by those between it and its authority";
-        let chain = certificates("cert_file", &self.cert_file, wanted)?;
-        let wanted = "the certificate's private key in PEM, without a passphrase";
-        let text = read("key_file", &self.key_file, wanted, true)?;
+        let chain = certificates("cert_file", &self.cert_file, CERT_WANTED)?;
+        let text = read("key_file", &self.key_file, KEY_WANTED, true)?;
         let shown = self.key_file.display();
         let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
-            let mut bad = Bad::new("key_file", wanted, format!("{shown}: {}", words(&error)));
+            let mut bad = Bad::new("key_file", KEY_WANTED, format!("{shown}: {}", words(&error)));
             let encrypted = String::from_utf8_lossy(&text).contains("ENCRYPTED");
             bad.help = encrypted.then(|| format!("take the passphrase off: openssl pkey -in {shown} -out FILE"));
             bad
@@ -174,6 +180,23 @@ impl ClientFiles {
         Ok(config)
     }
 
+    /// Reads everything, sees that it is good, and gives it as it stands in the files.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn pem(&self) -> Result<Pem, Bad> {
+        self.load()?;
+        let authorities = |file: &PathBuf| read("ca_file", file, CA_WANTED, false);
+        let pair = |pair: &Pair| {
+            let certificate = read("cert_file", &pair.cert_file, CERT_WANTED, false)?;
+            Ok((certificate, read("key_file", &pair.key_file, KEY_WANTED, true)?))
+        };
+        Ok(Pem {
+            authorities: self.ca_file.as_ref().map(authorities).transpose()?,
+            pair: self.pair.as_ref().map(pair).transpose()?,
+        })
+    }
+
     pub(crate) fn trusting_nobody() -> ClientConfig {
         client(RootCertStore::empty())
     }
@@ -221,6 +244,8 @@ impl rustls::client::ResolvesClientCert for Always {
 }
 
 const CA_WANTED: &str = "certificates of authorities in PEM";
+const CERT_WANTED: &str = "a certificate in PEM, followed by those between it and its authority";
+const KEY_WANTED: &str = "the certificate's private key in PEM, without a passphrase";
 
 fn authorities(key: &'static str, file: &Path) -> Result<RootCertStore, Bad> {
     let mut roots = RootCertStore::empty();

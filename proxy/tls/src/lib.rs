@@ -14,7 +14,7 @@ mod names;
 mod private;
 pub mod stream;
 
-pub use files::{Bad, ClientFiles, Pair, ServerFiles};
+pub use files::{Bad, ClientFiles, Pair, Pem, ServerFiles};
 pub use keeper::{Client, Keeper, Server};
 pub use names::names;
 pub use private::open_to_others;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -29,6 +30,18 @@ impl Nginx {
     /// # Panics
     /// If it doesn't come up.
     pub fn start(address: SocketAddr, upstream: SocketAddr) -> Self {
+        Self::start_with(address, upstream, None)
+    }
+
+    /// The same for one that clients speak https with, with this certificate and key, if there are some.
+    ///
+    /// # Panics
+    /// If it doesn't come up.
+    pub fn start_with(address: SocketAddr, upstream: SocketAddr, https: Option<(&Path, &Path)>) -> Self {
+        let (ssl, files) = https.map_or_else(Default::default, |(certificate, key)| {
+            let (certificate, key) = (certificate.display(), key.display());
+            (" ssl", format!("ssl_certificate {certificate}; ssl_certificate_key {key};"))
+        });
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().display();
         let text = format!(
@@ -40,7 +53,7 @@ http {{
   uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;
   upstream hotspare {{ server {upstream}; keepalive {POOL}; }}
   server {{
-    listen {address} backlog=2048;
+    listen {address}{ssl} backlog=2048; {files}
     location / {{ proxy_pass http://hotspare; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}
   }}
 }}

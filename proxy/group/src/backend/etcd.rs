@@ -2,13 +2,17 @@
 //!
 //! Every node has a client of its own, and one is used at a time: a client that spreads requests over all nodes goes
 //! on sending some of them to one that is frozen. A request that fails, or is given up, moves on to the next node and
-//! drops the connection of the last. etcd's own leases are not used: a change of etcd's leader prolongs them.
+//! drops the connection of the last. The files of its TLS are read for each connection. etcd's own leases are not used: a change of etcd's leader prolongs them.
 
+use std::error::Error as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{Client, Compare, CompareOp, ConnectOptions, Txn, TxnOp, WatchOptions};
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, Identity, TlsOptions, Txn, TxnOp, WatchOptions,
+};
+use hotspare_tls::{ClientFiles, Pem};
 
 use super::{Backend, EtcdConfig, read};
 use crate::document::Document;
@@ -38,7 +42,7 @@ impl Etcd {
         &self.key
     }
 
-    async fn connect(&self, node: usize) -> Result<Client, etcd_client::Error> {
+    async fn connect(&self, node: usize) -> Result<Client, String> {
         let mut options = ConnectOptions::new()
             .with_connect_timeout(self.config.connect_timeout)
             .with_keep_alive(Duration::from_secs(1), Duration::from_secs(1))
@@ -48,7 +52,10 @@ impl Etcd {
             options = options.with_user(user, password);
         }
         let endpoint = &self.config.endpoints[node % self.config.endpoints.len()];
-        Client::connect([endpoint], Some(options)).await
+        if endpoint.starts_with("https://") {
+            options = options.with_tls(tls(&self.config.tls)?);
+        }
+        Client::connect([endpoint], Some(options)).await.map_err(|error| words(&error))
     }
 
     /// Takes the client of the node in use, which `ask` puts back once it has answered. One that is dropped while
@@ -61,11 +68,24 @@ impl Etcd {
                 Some(client) => client,
                 None => self.connect(node).await?,
             };
-            let answer = ask(&mut client).await?;
+            let answer = ask(&mut client).await.map_err(|error| words(&error))?;
             *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
             Ok(answer)
         };
-        result.await.map_err(|e: etcd_client::Error| format!("etcd: {}", words(&e)))
+        result.await.map_err(|why: String| self.told(&why))
+    }
+
+    /// What went wrong, and what may be behind it: a node that wants another certificate of us says so late and in few
+    /// words, or just hangs up.
+    fn told(&self, why: &str) -> String {
+        let is_tls = self.config.endpoints.iter().any(|endpoint| endpoint.starts_with("https://"));
+        let hung_up = ["closed", "broken pipe", "reset", "alert"].iter().any(|word| why.contains(word));
+        let hint = match (is_tls && hung_up, &self.config.tls.pair) {
+            (false, _) => "",
+            (true, None) => "; it may want a certificate of us: cert_file and key_file",
+            (true, Some(_)) => "; it may not trust the certificate in cert_file",
+        };
+        format!("etcd: {why}{hint}")
     }
 
     async fn write(&self, precondition: Compare, document: &Document) -> Answer {
@@ -82,12 +102,35 @@ impl Etcd {
     }
 }
 
-/// An error in words. The library's own text for a refusal carries headers and a debug form of everything.
+/// TLS as the files say now.
+fn tls(files: &ClientFiles) -> Result<TlsOptions, String> {
+    let Pem { authorities, pair } = files.pem().map_err(|bad| bad.to_string())?;
+    let options = match authorities {
+        Some(authorities) => TlsOptions::new().ca_certificate(Certificate::from_pem(authorities)),
+        None => TlsOptions::new().with_native_roots(),
+    };
+    Ok(match pair {
+        Some((certificate, key)) => options.identity(Identity::from_pem(certificate, key)),
+        None => options,
+    })
+}
+
+/// An error in words, with what is behind it: why a handshake failed is told there only. The library's own text for a
+/// refusal carries headers and a debug form of everything.
 fn words(error: &etcd_client::Error) -> String {
-    match error {
-        etcd_client::Error::GRpcStatus(status) => status.message().to_owned(),
-        other => other.to_string(),
+    let (mut text, mut behind) = match error {
+        etcd_client::Error::GRpcStatus(status) => (status.message().to_owned(), status.source()),
+        etcd_client::Error::TransportError(error) => (error.to_string(), error.source()),
+        other => (other.to_string(), None),
+    };
+    while let Some(error) = behind {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        behind = error.source();
     }
+    text
 }
 
 impl Backend for Etcd {
@@ -121,10 +164,11 @@ impl Backend for Etcd {
         let watch = async {
             let node = self.node.load(Ordering::Relaxed);
             let mut client = self.connect(node).await?;
-            let mut stream = client.watch(self.key.as_str(), Some(WatchOptions::new())).await?;
+            let watching = client.watch(self.key.as_str(), Some(WatchOptions::new())).await;
+            let mut stream = watching.map_err(|error| words(&error))?;
             // What changed before the watch began is not told.
             changed();
-            while let Some(message) = stream.message().await? {
+            while let Some(message) = stream.message().await.map_err(|error| words(&error))? {
                 if message.canceled() {
                     return Ok(format!("etcd ended the watch: {}", message.cancel_reason()));
                 }
@@ -134,6 +178,6 @@ impl Backend for Etcd {
             }
             Ok("etcd closed the watch".to_owned())
         };
-        watch.await.unwrap_or_else(|e: etcd_client::Error| format!("etcd: {}", words(&e)))
+        watch.await.unwrap_or_else(|why: String| self.told(&why))
     }
 }

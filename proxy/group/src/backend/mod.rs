@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use etcd::Etcd;
+use hotspare_tls::ClientFiles;
 pub use kubernetes::{Kubernetes, STATE_ANNOTATION};
 pub use memory::Memory;
 
@@ -34,6 +35,8 @@ pub struct EtcdConfig {
     pub prefix: String,
     /// User and password, where etcd asks for them.
     pub user: Option<(String, String)>,
+    /// What a node with an `https://` URL is verified with, and what is shown to it. Read for each connection.
+    pub tls: ClientFiles,
     /// How long to wait for a connection. A request as a whole is bounded by the election.
     pub connect_timeout: Duration,
 }
