@@ -1,11 +1,16 @@
 //! Health checks against servers that misbehave: the cases of Envoy's corpus and of HAProxy's tests, told anew. Each ends
-//! with the spare counted out, and each is forgiven once it answers well again.
+//! with the spare counted out, and each is forgiven once it answers well again. Left out of theirs: agent checks (there are
+//! launchers instead), and connections that are kept between checks (there are none).
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use hotspare_test_support::address::LoopbackBlock;
+use hotspare_test_support::authority::Authority;
+use hotspare_test_support::nginx::Nginx;
 use hotspare_test_support::site::{SOON, Site};
 use hotspare_test_support::wait::wait_until;
 
@@ -20,16 +25,28 @@ enum Way {
     KeepsSilent,
     /// Sends a byte of a good answer now and then.
     Trickles,
+    /// Never answers one check, closes at once on the next, and so on.
+    SilentThenCloses,
 }
 
 const GOOD: &str = "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+/// Good answers, each in another manner: a connection that is ended though it could be kept, an answer after an interim
+/// one, and one whose end is the connection's.
+const GOOD_ANSWERS: [&str; 4] = [
+    GOOD,
+    "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK",
+    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+    "HTTP/1.0 200 OK\r\n\r\nOK",
+];
 
 static SPARE: Mutex<Option<(String, Way)>> = Mutex::new(None);
 
 fn serve(name: &str, stream: TcpStream) {
     let way =
         SPARE.lock().unwrap().as_ref().filter(|(spare, _)| spare == name).map_or(Way::Says(GOOD), |(_, way)| *way);
-    if matches!(way, Way::Closes) {
+    static CHECKS: AtomicU32 = AtomicU32::new(0);
+    let odd = || CHECKS.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+    if matches!(way, Way::Closes) || matches!(way, Way::SilentThenCloses) && odd() {
         return;
     }
     let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
@@ -40,7 +57,7 @@ fn serve(name: &str, stream: TcpStream) {
     match way {
         Way::Says(text) => drop(to.write_all(text.as_bytes())),
         // Until the check has lost its patience.
-        Way::KeepsSilent => drop(to.read(&mut [0])),
+        Way::KeepsSilent | Way::SilentThenCloses => drop(to.read(&mut [0])),
         Way::Trickles => {
             for byte in GOOD.bytes() {
                 std::thread::sleep(std::time::Duration::from_millis(50));
@@ -55,10 +72,10 @@ fn serve(name: &str, stream: TcpStream) {
 
 #[test]
 fn a_spare_that_answers_checks_badly_is_counted_out_until_it_answers_well() {
-    let site = Site::serving("[[instance.health.check]]\nkind = \"http\"\npath = \"/health\"\n", serve);
+    let mut site = Site::serving("[[instance.health.check]]\nkind = \"http\"\npath = \"/health\"\n", serve);
     let active = site.active();
     let spare = if active == "a" { "b" } else { "a" };
-    let becomes = |ready: bool, when: &str| {
+    let becomes = |site: &Site, ready: bool, when: &str| {
         wait_until(SOON, &format!("ready to be {ready}: {when}"), || {
             let status = site.json(&["status", "line-1", "--json"])?;
             let member = status["members"].as_array().unwrap().iter().find(|member| member["name"] == spare).unwrap();
@@ -66,9 +83,11 @@ fn a_spare_that_answers_checks_badly_is_counted_out_until_it_answers_well() {
         });
     };
     let set = |way| *SPARE.lock().unwrap() = Some((spare.to_owned(), way));
-    for (case, way) in [
+    let good = GOOD_ANSWERS.iter().cycle();
+    let cases = [
         ("closes at once", Way::Closes),
         ("never answers", Way::KeepsSilent),
+        ("never answers, then closes, by turns", Way::SilentThenCloses),
         ("answers a byte at a time, past the timeout", Way::Trickles),
         ("closes without an answer", Way::Says("")),
         ("a status below 100", Way::Says("HTTP/1.1 99 x\r\ncontent-length: 0\r\n\r\n")),
@@ -79,11 +98,75 @@ fn a_spare_that_answers_checks_badly_is_counted_out_until_it_answers_well() {
         ("an answer that is cut off", Way::Says("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")),
         ("only an interim answer", Way::Says("HTTP/1.1 100 Continue\r\n\r\n")),
         ("another protocol", Way::Says("SSH-2.0-OpenSSH_9.2\r\n")),
-    ] {
+    ];
+    for ((case, way), good) in cases.into_iter().zip(good) {
         set(way);
-        becomes(false, case);
-        set(Way::Says(GOOD));
-        becomes(true, &format!("well again after: {case}"));
+        becomes(&site, false, case);
+        set(Way::Says(good));
+        becomes(&site, true, &format!("well again after: {case}, answering {good:?}"));
     }
     assert_eq!(site.active(), active, "a bad spare moved the active");
+
+    // One that was bad from the start.
+    set(Way::Closes);
+    site.start_proxy_anew();
+    wait_until(SOON, "an active", || match site.json(&["status", "line-1", "--json"]) {
+        Ok(status) if status["active"] == active.as_str() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    becomes(&site, false, "bad from the start");
+    set(Way::Says(GOOD));
+    becomes(&site, true, "well for the first time");
+}
+
+#[test]
+fn a_check_over_tls_wants_a_certificate_that_is_good() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (Authority::new(ours.path()), Authority::new(theirs.path()));
+    let block = LoopbackBlock::take();
+    let [a, b, nowhere] = [(2, 1443), (3, 1443), (4, 80)].map(|(host, port)| block.socket(host, port));
+    let secure = |authority: &Authority, at, name: &str| {
+        authority.sign("member", &[name]);
+        let files = (authority.file("member.crt"), authority.file("member.key"));
+        Nginx::start_with(at, nowhere, Some((&files.0, &files.1)))
+    };
+    let _a = secure(&ours, a, "a.example");
+    let member = |name: &str, at| {
+        format!(
+            "[[instance.member]]\nname = \"{name}\"\naddress = \"{at}\"\nlauncher = {{ kind = \"none\" }}\n\
+             tls = {{ ca_file = {:?}, server_name = \"{name}.example\" }}\n",
+            ours.file("ca.crt")
+        )
+    };
+    let site = Site::start(&format!(
+        "[[instance]]\nname = \"secure\"\nlisten = \"PROXY:1443\"\nprefer = \"a\"\n{}{}\
+         [instance.health]\ninterval = \"1s\"\ntimeout = \"1s\"\n",
+        member("a", a),
+        member("b", b),
+    ));
+    let becomes = |when: &str, why_not: Option<&str>| {
+        wait_until(SOON, when, || {
+            let status = site.json(&["status", "secure", "--json"])?;
+            let member = &status["members"][1];
+            let good = match why_not {
+                None => member["ready"] == true,
+                Some(why) => {
+                    member["ready"] == false && member["why_not"].as_str().is_some_and(|said| said.contains(why))
+                }
+            };
+            if good { Ok(()) } else { Err(member.to_string()) }
+        });
+    };
+    let bad: [(&str, &dyn Fn() -> Nginx); 3] = [
+        ("corrupt message", &|| Nginx::start(b, nowhere)),
+        ("invalid peer certificate", &|| secure(&theirs, b, "b.example")),
+        ("not valid for name", &|| secure(&ours, b, "a.example")),
+    ];
+    for (why, start) in bad {
+        let running = start();
+        becomes("the spare to be counted out", Some(why));
+        drop(running);
+        let _good = secure(&ours, b, "b.example");
+        becomes("the spare to be well again", None);
+    }
 }
