@@ -3,6 +3,7 @@
 
 mod fronts;
 
+use crate::accept::Listened;
 use crate::config::{Config, Drain, Error, InstanceId, InstanceSpec, Limits, ListenerId, ListenerSpec, Route};
 use crate::counters::Counters;
 use crate::descriptors::Descriptors;
@@ -274,7 +275,10 @@ impl DataPath {
     /// Gives each thread its sockets, and then those of the others.
     fn hand_out(&self, listener: &ThreadListener, sockets: &[Arc<OwnedFd>]) -> Result<(), Error> {
         let threads = self.mailboxes.len();
-        let own = |thread: usize| -> Vec<_> { sockets.iter().skip(thread).step_by(threads).cloned().collect() };
+        let own = |thread: usize| -> Vec<Listened> {
+            let sockets = sockets.iter().skip(thread).step_by(threads);
+            sockets.map(|socket| Listened { socket: Arc::clone(socket), owner: thread }).collect()
+        };
         self.tell_all_and_wait(|thread, latch| Order::AddListener(Box::new(listener.clone()), own(thread), latch))?;
         // The kernel wakes those who wait on a socket in the order in which they came: its own thread first, and
         // another only while that one is busy.

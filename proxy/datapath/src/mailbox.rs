@@ -1,6 +1,7 @@
 //! How orders reach a thread: a bounded queue and an eventfd that its epoll watches. Route changes are not
 //! queued by content, only noted (one note per instance at most), so they can neither pile up nor be lost.
 
+use crate::accept::Listened;
 use crate::config::{InstanceId, ListenerId, ListenerSpec, MemberTls, Protocol, Proxied, Timeouts};
 use crate::shared::Instance;
 use arc_swap::ArcSwap;
@@ -53,9 +54,9 @@ pub(crate) enum Order {
     /// Ends its connections and forgets it; its listeners must be gone.
     RemoveInstance(InstanceId, Arc<Latch>),
     /// With the listening sockets that are this thread's own.
-    AddListener(Box<ThreadListener>, Vec<Arc<OwnedFd>>, Arc<Latch>),
+    AddListener(Box<ThreadListener>, Vec<Listened>, Arc<Latch>),
     /// Accepts from the other threads' sockets of a listener too, when those threads are busy.
-    ShareListener(ListenerId, Vec<Arc<OwnedFd>>),
+    ShareListener(ListenerId, Vec<Listened>),
     /// Gives connections of the shared listener that ask for one of these names to a listener of its own.
     AddNamed {
         front: ListenerId,

@@ -5,14 +5,12 @@
 //! this data path) gets them from the first on. Until then the connection is the shared listener's own, whose
 //! instance has no route and no members; its counters tell what became of those that found nobody.
 
-use crate::accept::WATCHED;
 use crate::client_hello::{self, Hello, MAX_BYTES};
 use crate::config::{ListenerId, Protocol};
 use crate::counters::CloseReason;
 use crate::mailbox::ThreadListener;
 use crate::slab::Index;
 use crate::worker::{Listening, Worker, listener_token};
-use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::collections::HashMap;
@@ -22,8 +20,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 impl Worker {
     pub(crate) fn add_named(&mut self, front: ListenerId, names: &[String], spec: ThreadListener) {
-        let listening =
-            Listening { spec, sockets: Vec::new(), closed: false, users: 0, is_named: true, names: HashMap::new() };
+        let listening = Listening::new(spec, true);
         let place = self.listeners.iter().position(Option::is_none).unwrap_or_else(|| {
             self.listeners.push(None);
             self.listeners.len() - 1
@@ -33,10 +30,8 @@ impl Worker {
         for (front, at) in fronts.filter(|(l, _)| l.spec.id == front) {
             let first = front.names.is_empty();
             front.names.extend(names.iter().map(|name| (name.clone(), place as u32)));
-            for (number, socket) in front.sockets.iter().enumerate().filter(|_| first && self.accepting) {
-                if let Err(e) = epoll::add(&self.epoll, &**socket, listener_token(at, number), WATCHED) {
-                    tracing::error!(error = %e, "cannot watch a listening socket");
-                }
+            for (number, listened) in front.sockets.iter().enumerate().filter(|_| first && self.accepting) {
+                listened.watch(&self.epoll, self.thread, listener_token(at, number));
             }
         }
     }

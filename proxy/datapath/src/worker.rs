@@ -4,6 +4,7 @@
 //! One turn: wait for events; serve them; take orders; let due deadlines come up; serve who had more to do.
 //! The rest of the worker is in `accept`, `connect`, `service`, `park` and `revoke`.
 
+use crate::accept::Listened;
 use crate::config::{Config, InstanceId};
 use crate::conn::{Conn, End};
 use crate::counters::{Cells, CloseReason};
@@ -42,6 +43,8 @@ pub(crate) enum Task {
     Drain,
     /// Accept again after the system had no descriptor left.
     AcceptAgain,
+    /// Accept what was left to other threads and is still there.
+    AcceptLeft,
 }
 
 /// The member failed lately: one connection tries it, the others wait.
@@ -105,7 +108,9 @@ impl Local {
 pub(crate) struct Listening {
     pub(crate) spec: ThreadListener,
     /// The sockets while they listen: this thread's own, then those of the others.
-    pub(crate) sockets: Vec<Arc<OwnedFd>>,
+    pub(crate) sockets: Vec<Listened>,
+    /// This thread left clients to others, and looks after them in a moment.
+    pub(crate) left_some: bool,
     pub(crate) closed: bool,
     /// Connections that came through it.
     pub(crate) users: usize,
@@ -275,6 +280,7 @@ impl Worker {
                 Task::Scout => self.scout(place),
                 Task::Drain => self.drain_step(place),
                 Task::AcceptAgain => self.watch_listeners(self.accepting),
+                Task::AcceptLeft => self.accept_left(place),
             }
         }
     }
