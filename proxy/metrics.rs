@@ -66,10 +66,9 @@ pub fn render(status: &Status, drills: &Drills, lost: [(&'static str, u64); 2]) 
     }
     for instance in &status.instances {
         instance_families(&mut families, instance);
-        if let Some(age) = drills.age_ms(&instance.name) {
-            let of = [("instance", instance.name.as_str())];
-            families.gauge("hotspare_drill_age_seconds", "Since the last drill ended.", &of, age as f64 / 1000.0);
-        }
+        let of = [("instance", instance.name.as_str())];
+        let age = drills.age_ms(&instance.name).map_or(f64::INFINITY, |age| age as f64 / 1000.0);
+        families.gauge("hotspare_drill_age_seconds", "Since the last drill ended; +Inf: there was none.", &of, age);
     }
     let mut page = Vec::new();
     let mut all = families.gather();

@@ -1,10 +1,12 @@
 //! Drills: a fault on purpose, a report of what clients saw, and a refusal where the pair isn't fit for one.
 
 use hotspare_test_support::pair::Setup;
-use hotspare_test_support::site::Site;
+use hotspare_test_support::site::{SOON, Site};
+use hotspare_test_support::wait::wait_until;
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 /// Answers one HTTP request.
 fn http(_: &str, stream: TcpStream) {
@@ -29,6 +31,22 @@ fn a_planned_drill_reports_what_clients_saw() {
     assert!(events.contains("\"event\":\"drill\""), "{events}");
     let metrics = site.metrics();
     assert!(metrics.contains("hotspare_drill_age_seconds{instance=\"line-1\"}"), "{metrics}");
+}
+
+#[test]
+fn a_drill_that_is_due_comes_by_itself() {
+    let mut site = Site::serving(&format!("[instance.drill]\nevery = \"30d\"\n{CHECK}"), http);
+    let never = "hotspare_drill_age_seconds{instance=\"line-1\"} inf";
+    assert!(site.metrics().contains(never), "{}", site.metrics());
+    site.run(&["drill", "line-1"]);
+    let before = site.active();
+    let drills = |site: &Site| site.says(&["events", "line-1", "--json", "--last", "1000"]);
+    assert!(!drills(&site).contains("the schedule"), "it came long before its time: {}", drills(&site));
+    site.restart_proxy_later(Duration::from_hours(24 * 31));
+    wait_until(SOON * 2, "a drill by the schedule", || match drills(&site) {
+        said if said.contains("the schedule") && site.active() != before => Ok(()),
+        said => Err(said),
+    });
 }
 
 #[test]

@@ -9,8 +9,10 @@ use super::Drills;
 use crate::clock;
 use crate::config::{Drill, Instance};
 
-/// How often it is looked whether one is due, and how long one that was refused is put off.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked whether one is due.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long one that was refused is put off.
+const PUT_OFF: Duration = Duration::from_secs(60);
 
 /// Starts the schedule of an instance that has one.
 pub(super) fn start(drills: &Arc<Drills>, instance: &Instance) -> Option<JoinHandle<()>> {
@@ -26,6 +28,7 @@ pub(super) fn start(drills: &Arc<Drills>, instance: &Instance) -> Option<JoinHan
                 && let Err(refusal) = drills.run(&name, drill.fault, "the schedule").await
             {
                 tracing::info!(instance = name, ?refusal, "a drill is due and put off");
+                tokio::time::sleep(PUT_OFF).await;
             }
         }
     }))

@@ -102,6 +102,25 @@ impl Site {
         self.proxy = run(&self.folder.path().join("hotspare.toml"));
     }
 
+    /// The same, with everything in its event log so much longer ago.
+    ///
+    /// # Panics
+    /// If there is no such log.
+    pub fn restart_proxy_later(&mut self, by: Duration) {
+        self.proxy.kill();
+        let log = self.folder.path().join("store/events.jsonl");
+        let aged = std::fs::read_to_string(&log).expect("an event log");
+        let aged = aged.lines().map(|line| {
+            let mut event: Value = serde_json::from_str(line).expect("events are JSON");
+            let at_ms = event["at_ms"].as_u64().expect("a time").saturating_sub(by.as_millis() as u64);
+            event["at_ms"] = at_ms.into();
+            format!("{event}\n")
+        });
+        std::fs::write(&log, aged.collect::<String>()).expect("a file to write");
+        self.proxy = run(&self.folder.path().join("hotspare.toml"));
+        self.wait_until_ready();
+    }
+
     /// The proxy's process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.proxy
