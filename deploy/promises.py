@@ -72,7 +72,7 @@ def pair(spec: dict, where: str, proxies: int) -> None:
     promise("lifecycle" not in container, where, "SIGTERM goes to the launcher at once")
     promise(container["command"][1] == "launcher" and "--" in container["args"], where, "the launcher is process 1")
     promise(len(pod["containers"]) == 1, where, "one container: launcher and Node-RED end together")
-    promise(pod["terminationGracePeriodSeconds"] >= 15, where, "longer than the 10 s in which flows may stop, and a lease")
+    promise(pod["terminationGracePeriodSeconds"] >= 15, where, "longer than the 5 s in which flows may stop, an exit and a lease")
     promise(pod["automountServiceAccountToken"] is False, where, "no API token in members")
     (claim,) = spec["volumeClaimTemplates"]
     promise(claim["spec"]["accessModes"] == ["ReadWriteOnce"], where, "a volume of its own for each member")
@@ -90,6 +90,49 @@ def rights(role: dict, where: str) -> None:
     for rule in role["rules"]:
         promise(rule["apiGroups"] == ["coordination.k8s.io"] and rule["resources"] == ["leases"], where, "rights on leases alone")
         promise(bool(rule.get("resourceNames")) or rule["verbs"] == ["create"], where, "everything but create for one name only")
+
+
+def reached_from(policy: dict, port: int) -> list[list[dict]]:
+    """Who may reach this port, rule by rule; an empty list of peers is everybody."""
+    rules = policy["spec"].get("ingress", [])
+    ports = lambda rule: [entry["port"] for entry in rule.get("ports", [])]
+    return [rule.get("from", []) for rule in rules if not ports(rule) or port in ports(rule)]
+
+
+def components(peers: list[dict]) -> list[str]:
+    labels = [peer.get("podSelector", {}).get("matchLabels", {}) for peer in peers]
+    return [label.get("app.kubernetes.io/component", "others") for label in labels]
+
+
+def networks(policies: list[dict], where: str) -> None:
+    for policy in policies:
+        component = policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+        reached = {port: [components(peers) for peers in reached_from(policy, port)] for port in (1880, 2880, 9481)}
+        if component == "member":
+            promise(reached[1880] == [["proxy"]], where, "only proxies reach members")
+            promise(reached[2880] == [["proxy"], ["member"]], where, "the launcher's port is for proxies and the other member")
+            own = policy["spec"]["podSelector"]["matchLabels"]["hotspare/pair"]
+            peers = [peer for peers in reached_from(policy, 2880) for peer in peers]
+            pairs = [peer["podSelector"]["matchLabels"].get("hotspare/pair") for peer in peers]
+            promise(pairs == [None, own], where, "of members only the other one of the pair")
+        else:
+            promise(reached[9481] == [["member"]], where, "only launchers reach the links")
+
+
+def services(document: dict, where: str) -> None:
+    spec = document["spec"]
+    component = spec["selector"]["app.kubernetes.io/component"]
+    headless = spec.get("clusterIP") == "None"
+    promise(headless or component == "proxy", where, "clients reach proxies, never a member")
+    promise(headless == spec.get("publishNotReadyAddresses", False), where, "clients reach ready proxies only")
+
+
+def ingress(document: dict, where: str) -> None:
+    notes = document["metadata"]["annotations"]
+    for key, least in (("read", 3600), ("send", 3600), ("connect", 5)):
+        seconds = int(notes[f"nginx.ingress.kubernetes.io/proxy-{key}-timeout"])
+        promise(seconds >= least, where, f"a {key} timeout of at least {least} s")
+    promise(bool(document["spec"].get("ingressClassName", "left out")), where, "a class, or none at all")
 
 
 def main(files: list[str]) -> int:
@@ -117,6 +160,11 @@ def main(files: list[str]) -> int:
                 f"{file} {name}",
                 "a headless Service that names members that are not ready too",
             )
+        networks(by_kind.get("NetworkPolicy", []), f"{file} NetworkPolicy")
+        for document in by_kind["Service"]:
+            services(document, f"{file} Service {document['metadata']['name']}")
+        for document in by_kind.get("Ingress", []):
+            ingress(document, f"{file} Ingress {document['metadata']['name']}")
         for document in by_kind.get("Role", []):
             rights(document, f"{file} Role {document['metadata']['name']}")
         promise("ClusterRole" not in by_kind, file, "no rights over the cluster")
