@@ -7,6 +7,7 @@
 //! current-thread runtime, so that a heartbeat and its grant never change threads), `admin` serves people and
 //! scrapers, `journal` and `events` write.
 
+mod activated;
 mod keeper;
 mod links;
 mod sight;
@@ -15,7 +16,9 @@ mod spec;
 mod stop;
 mod watch;
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,18 +52,24 @@ const TAKEOVER_FAILED: &str = "the running hotspare could not be taken over";
 /// Runs until SIGTERM or SIGINT; returns the process's exit code. `file` is read again on SIGHUP and when it changes.
 /// With `takeover`, the place of the process is taken that runs with the same `[store] dir`.
 pub fn run(config: Config, file: &Path, takeover: bool) -> ExitCode {
+    let passed = match activated::sockets() {
+        Ok(passed) => passed,
+        Err(error) => return unavailable("the sockets that systemd passed", &error),
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return unavailable("the runtime could not be started", &error),
     };
     runtime.block_on(async {
-        match serve(&config, file, takeover).await {
+        match serve(&config, file, takeover, passed).await {
             Ok(()) => ExitCode::SUCCESS,
             Err((what, error)) => unavailable(&what, error.as_ref()),
         }
     })
 }
 
+/// Sockets that listen, by their address.
+type Listening = HashMap<SocketAddr, Vec<OwnedFd>>;
 type Failure = (String, Box<dyn std::error::Error>);
 
 fn unavailable(what: &str, error: &dyn std::error::Error) -> ExitCode {
@@ -74,11 +83,11 @@ fn failed<E: std::error::Error + 'static>(what: impl Into<String>) -> impl FnOnc
     move |error| (what, Box::new(error))
 }
 
-async fn serve(config: &Config, file: &Path, takeover: bool) -> Result<(), Failure> {
+async fn serve(config: &Config, file: &Path, takeover: bool, passed: Listening) -> Result<(), Failure> {
     // Asked now: once a new program stands in its place, the system no longer knows where this one was.
     let program = std::env::current_exe().map_err(failed("this program's own place is not known"))?;
     let (handle, inputs) = engine::queue();
-    let (heir, sockets) = meet(config, takeover)?;
+    let (heir, sockets) = meet(config, takeover, passed)?;
     let admin_listener = listen(&sockets, "admin", config.admin.listen)?;
     let certificates = Certificates::default();
     let link_listener = match &config.links {
@@ -100,6 +109,9 @@ async fn serve(config: &Config, file: &Path, takeover: bool) -> Result<(), Failu
     let started =
         Site::start(config, handle.clone(), traffic.clone(), sockets.clone(), certificates.clone(), events.clone());
     let (site, specs) = started.map_err(failed(cannot))?;
+    for address in sockets.unused() {
+        tracing::warn!(%address, "systemd passed a socket on which nothing listens by this configuration");
+    }
     tokio::spawn(traffic.clone().resolve());
     if let Some(heir) = &heir {
         heir.take().map_err(failed(TAKEOVER_FAILED))?;
@@ -182,10 +194,10 @@ fn server(certificates: &Certificates, files: Option<&ServerFiles>) -> Result<Op
     made.map_err(failed("a certificate is not good"))
 }
 
-/// The process whose place is to be taken, if one is, and the sockets that it listens with.
-fn meet(config: &Config, takeover: bool) -> Result<(Option<Arc<Heir>>, Arc<Sockets>), Failure> {
+/// The process whose place is to be taken, if one is, and the sockets that it listens with; else what systemd passed.
+fn meet(config: &Config, takeover: bool, passed: Listening) -> Result<(Option<Arc<Heir>>, Arc<Sockets>), Failure> {
     if !takeover {
-        return Ok((None, Arc::default()));
+        return Ok((None, Arc::new(Sockets::passed(passed))));
     }
     let (heir, inherited) = Heir::meet(&config.store.dir).map_err(failed(TAKEOVER_FAILED))?;
     Ok((Some(Arc::new(heir)), Arc::new(Sockets::inheriting(inherited))))

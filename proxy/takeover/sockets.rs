@@ -1,6 +1,6 @@
-//! The listening sockets of this process: taken over from the process before, or bound anew.
+//! The listening sockets of this process: taken over from the process before, passed by systemd, or bound anew.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -10,18 +10,42 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 #[derive(Debug, Default)]
 pub struct Sockets {
     inherited: Mutex<HashMap<SocketAddr, Vec<OwnedFd>>>,
+    /// Those that somebody else keeps open too, however often they are let go here.
+    passed: HashMap<SocketAddr, Vec<OwnedFd>>,
+    unused: Mutex<BTreeSet<SocketAddr>>,
     open: Mutex<Vec<Weak<TcpListener>>>,
 }
 
 impl Sockets {
     /// With sockets of the process before, by the address they listen on.
     pub fn inheriting(inherited: HashMap<SocketAddr, Vec<OwnedFd>>) -> Self {
-        Self { inherited: Mutex::new(inherited), open: Mutex::default() }
+        Self { inherited: Mutex::new(inherited), ..Self::default() }
     }
 
-    /// What the process before listened with on `address`; empty if it didn't. Given once.
+    /// With sockets that systemd listens with, by their address.
+    pub fn passed(passed: HashMap<SocketAddr, Vec<OwnedFd>>) -> Self {
+        let unused = Mutex::new(passed.keys().copied().collect());
+        Self { passed, unused, ..Self::default() }
+    }
+
+    /// What there is already that listens on `address`; empty if there is nothing. What the process before had is given
+    /// once, of what systemd passed a copy each time.
     pub fn take(&self, address: SocketAddr) -> Vec<OwnedFd> {
-        lock(&self.inherited).remove(&address).unwrap_or_default()
+        if let Some(inherited) = lock(&self.inherited).remove(&address) {
+            return inherited;
+        }
+        let Some(passed) = self.passed.get(&address) else { return Vec::new() };
+        lock(&self.unused).remove(&address);
+        let copies = passed.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>();
+        copies.unwrap_or_else(|error| {
+            tracing::error!(%address, %error, "the socket that systemd passed can't be copied");
+            Vec::new()
+        })
+    }
+
+    /// Addresses of sockets that systemd passed, and that nothing here has asked for.
+    pub fn unused(&self) -> Vec<SocketAddr> {
+        lock(&self.unused).iter().copied().collect()
     }
 
     /// A listener on `address`, non-blocking: inherited or bound. It stays open for as long as it is held somewhere.

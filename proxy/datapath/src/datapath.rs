@@ -287,7 +287,7 @@ impl DataPath {
         })
     }
 
-    /// One listening socket for each thread at least.
+    /// One listening socket for each thread at least, unless there is only one to be had.
     fn sockets(
         &self,
         listen: SocketAddr,
@@ -295,7 +295,8 @@ impl DataPath {
     ) -> Result<(SocketAddr, Vec<OwnedFd>), rustix::io::Errno> {
         let Some(first) = inherited.first() else { return socket::listen_group(listen, self.mailboxes.len()) };
         let addr = socket::bound_addr(first)?;
-        while inherited.len() < self.mailboxes.len() {
+        // Nothing can listen beside one that does not share its address: then all threads accept from it.
+        while socket::shares_its_address(&inherited[0])? && inherited.len() < self.mailboxes.len() {
             inherited.push(socket::listen_one(addr)?);
         }
         Ok((addr, inherited))

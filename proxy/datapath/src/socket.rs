@@ -42,6 +42,11 @@ pub(crate) fn listen_one(addr: SocketAddr) -> Result<OwnedFd, Errno> {
     Ok(fd)
 }
 
+/// Whether others may listen on the same address.
+pub(crate) fn shares_its_address(fd: impl AsFd) -> Result<bool, Errno> {
+    sockopt::socket_reuseport(fd)
+}
+
 /// The address a socket is bound to.
 pub(crate) fn bound_addr(fd: impl AsFd) -> Result<SocketAddr, Errno> {
     SocketAddr::try_from(getsockname(fd)?).map_err(|_| Errno::AFNOSUPPORT)

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -315,9 +315,14 @@ impl Pair {
 
     /// Starts `hotspare run`.
     pub fn start_proxy(&mut self) {
-        let mut command = self.command(PROXY, &self.through);
+        self.start_proxy_through(&self.through.clone(), Stdio::null());
+    }
+
+    /// Starts `hotspare run` through a program that starts another; `stdin` is that program's.
+    pub fn start_proxy_through(&mut self, through: &[&str], stdin: Stdio) {
+        let mut command = self.command(PROXY, through);
         command.arg("run").arg("--config").arg(&self.config);
-        self.proxy = Some(Process::start(PROXY, command));
+        self.proxy = Some(Process::start_with(PROXY, command, stdin));
     }
 
     /// Starts a new `hotspare run` that takes over from the one that runs, which is returned.

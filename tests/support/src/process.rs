@@ -34,8 +34,16 @@ impl Process {
     ///
     /// # Panics
     /// If it can't be started.
-    pub fn start(name: &str, mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    pub fn start(name: &str, command: Command) -> Self {
+        Self::start_with(name, command, Stdio::null())
+    }
+
+    /// The same with something to read from, or whatever else is to be its descriptor 0.
+    ///
+    /// # Panics
+    /// As [`Process::start`].
+    pub fn start_with(name: &str, mut command: Command, stdin: Stdio) -> Self {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("can't start {name} ({command:?}): {error}"));
         let lines = Lines::default();
         let readers = vec![collect(child.stdout.take(), &lines), collect(child.stderr.take(), &lines)];
