@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod notify;
 pub mod observations;
 pub mod panics;
+pub mod pass_on;
 pub mod platform;
 pub mod probe;
 pub mod run;

@@ -419,8 +419,10 @@ impl Routes for Arc<Traffic> {
             }
         };
         let version = self.apply(instance, &mut served, drain);
-        if let (Route::To { epoch, .. }, true) = (before, drain != Drain::Keep) {
-            served.draining = Some((epoch.0, version));
+        // What is kept for now is drained by a later route.
+        let drains_at = if drain == Drain::Keep { u64::MAX } else { version };
+        if let Route::To { epoch, .. } = before {
+            served.draining = Some((epoch.0, drains_at));
         } else if let (Some((_, at)), true) = (served.draining.as_mut(), drain != Drain::Keep) {
             *at = version;
         }

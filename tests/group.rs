@@ -7,14 +7,20 @@ mod figures;
 mod load;
 #[path = "group/proxies.rs"]
 mod proxies;
+#[path = "group/slow.rs"]
+mod slow;
 
 use std::time::Duration;
 
 use hotspare_test_support::client::{Client, Who};
 use hotspare_test_support::fault::{self, Signal};
+use hotspare_test_support::http;
+use hotspare_test_support::load::{Load, Plan};
 use hotspare_test_support::wait::{holds_for, wait_until};
 use load::Balanced;
 use proxies::{Group, LEAD_FOR, PATIENCE, PROXIES};
+use serde_json::json;
+use slow::Slow;
 
 /// Flows that ran on through a fault have no gap longer than this: a few ticks of the witness.
 const NO_GAP: Duration = Duration::from_secs(1);
@@ -187,6 +193,43 @@ fn all_proxies_are_rolled_under_load_and_no_request_fails() {
     let after = group.wait_until_steady();
     assert!(after.epoch > before.epoch && after.member != before.member, "{before:?}, then {after:?}");
     group.assert_never_twice();
+}
+
+#[test]
+fn planned_changes_wait_for_what_is_under_way_through_a_proxy_that_follows() {
+    let group = Group::start();
+    let mut before = group.wait_until_steady();
+    let (leader, follower) = group.leader_and_follower();
+    let slow = Slow::start(group.front(follower));
+    let web = Load::start(group.web(follower), Plan { new_per_second: 20, kept: 4, pause: Duration::from_millis(20) });
+    for _ in 0..3 {
+        slow.go_on();
+        let answer = group.order(leader, "switchover");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let after = group.wait_until_steady();
+        assert!(after.epoch > before.epoch && after.member != before.member, "{before:?}, then {after:?}");
+        before = after;
+    }
+    slow.go_on();
+    let failed = slow.stop();
+    assert!(failed.is_empty(), "{} slow requests failed: {failed:?}", failed.len());
+    web.finish().assert_nothing_lost();
+
+    // A platform that asks a proxy which follows has its pair as with any other.
+    let platform = group.platform(follower);
+    let state = || http::get(platform, "/flowforge/info").send().map(|answer| answer.json()["state"].clone());
+    let is = |word: &str| match state() {
+        Ok(state) if state == word => Ok(()),
+        seen => Err(format!("{seen:?}")),
+    };
+    wait_until(PATIENCE, "it says that the pair runs", || is("running"));
+    let order = |cmd: &str| http::post(platform, "/flowforge/command", &json!({"cmd": cmd})).within(PATIENCE).send();
+    assert_eq!(order("stop").expect("an answer to stop").status, 200);
+    wait_until(PATIENCE, "the pair is stopped", || is("stopped"));
+    assert_eq!(order("start").expect("an answer to start").status, 200);
+    wait_until(PATIENCE, "it runs again", || is("running"));
+    group.assert_never_twice();
+    assert_eq!(group.leader(), leader);
 }
 
 #[test]

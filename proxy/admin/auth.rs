@@ -10,6 +10,8 @@ use hotspare_protocol::{Secret, same_secret};
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
 
+use crate::engine::Verb;
+
 /// What a request needs, and what a token gives; each includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -24,6 +26,16 @@ pub enum Role {
 }
 
 impl Role {
+    /// What an order needs.
+    pub fn of(verb: Verb) -> Self {
+        match verb {
+            Verb::Failover | Verb::Fence => Self::Admin,
+            Verb::Switchover | Verb::Restart | Verb::Pause | Verb::Resume | Verb::Release | Verb::Unfreeze => {
+                Self::Operate
+            }
+        }
+    }
+
     /// The word for it in the configuration.
     pub fn word(self) -> &'static str {
         match self {
@@ -108,6 +120,11 @@ impl Access {
         });
         let clients = admin.clients.iter().map(|(name, role)| (name.clone(), Role::from(*role)));
         Self { tokens: tokens.collect(), clients: clients.collect() }
+    }
+
+    /// The token with the least role that includes `role`.
+    pub fn token_for(&self, role: Role) -> Option<&Bearer> {
+        self.tokens.iter().filter(|bearer| bearer.role >= role).min_by_key(|bearer| bearer.role)
     }
 
     /// Whether a request with `headers` from `from` may do what needs `role`; `shown` are the names in the certificate

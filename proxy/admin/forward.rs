@@ -1,7 +1,4 @@
-//! An order that reached a proxy that follows is passed on to the one that decides, once, with the token of whoever gave it:
-//! the leader judges by its own tokens.
-
-use std::time::Duration;
+//! A request whose order is another proxy's to decide about: what that one answers, with the token of whoever asked.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -12,30 +9,18 @@ use serde_json::Value;
 
 use super::{Body, problem};
 use crate::engine::Refusal;
-use crate::http::Ask;
+use crate::pass_on::{FORWARDED, NotPassed, pass_on};
 use crate::store::Leader;
-
-/// Marks an order that was passed on, so that it is not passed on again.
-const FORWARDED: &str = "x-hotspare-forwarded";
-/// As long as an order may take: a rolling restart is the longest.
-const ORDER: Duration = Duration::from_secs(15 * 60);
 
 /// What the leader answers, or why it was not asked.
 pub(super) async fn to_the_leader(leader: Option<Leader>, head: &Parts, body: &Bytes) -> Response<Body> {
-    let elsewhere = || problem(StatusCode::CONFLICT, &Refusal::elsewhere(leader.as_ref()), &[]);
     if head.headers.contains_key(FORWARDED) {
-        return elsewhere();
+        return problem(StatusCode::CONFLICT, &Refusal::elsewhere(leader.as_ref()), &[]);
     }
-    let Some((name, admin)) = leader.as_ref().and_then(|l| Some((&l.name, l.admin.as_ref()?))) else {
-        return elsewhere();
-    };
     let order = if body.is_empty() { Value::Object(serde_json::Map::new()) } else { parsed(body) };
     let token = head.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
-    let url = format!("{admin}{}", head.uri.path());
-    let ask = Ask { headers: &[(FORWARDED, "1")], ..Ask::post(&url, &order, ORDER) };
-    match ask.bearer(token).send().await {
+    match pass_on(leader, head.uri.path(), token, &order).await {
         Ok(answer) => {
-            tracing::info!(target: "audit", leader = name, path = head.uri.path(), status = %answer.status, "passed on");
             let mut response = Response::new(Full::new(answer.body).boxed());
             *response.status_mut() = answer.status;
             if let Some(kind) = answer.headers.get(CONTENT_TYPE) {
@@ -43,10 +28,8 @@ pub(super) async fn to_the_leader(leader: Option<Leader>, head: &Parts, body: &B
             }
             response
         }
-        Err(error) => {
-            let text = format!("this proxy follows, and '{name}', which decides, does not answer at {admin}: {error}");
-            problem(StatusCode::BAD_GATEWAY, &text, &[])
-        }
+        Err(why @ NotPassed::Unknown(_)) => problem(StatusCode::CONFLICT, &why.to_string(), &[]),
+        Err(why @ NotPassed::Silent { .. }) => problem(StatusCode::BAD_GATEWAY, &why.to_string(), &[]),
     }
 }
 

@@ -113,7 +113,8 @@ async fn answer(admin: &Admin, from: SocketAddr, shown: &[String], request: Requ
     let needs = match (&method, segments.as_slice()) {
         (&Method::GET, ["livez" | "readyz"]) => Role::Anyone,
         (&Method::GET, _) => Role::Read,
-        (_, ["v1", "instances", _, "failover" | "fence" | "drill"]) => Role::Admin,
+        (_, ["v1", "instances", _, "drill"]) => Role::Admin,
+        (_, ["v1", "instances", _, verb]) => Verb::parse(verb).map_or(Role::Operate, Role::of),
         _ => Role::Operate,
     };
     let (by, role) = match admin.access.load().allows(request.headers(), from, shown, needs) {

@@ -249,7 +249,8 @@ impl Site {
     }
 
     fn pair(&self, instance: &Instance) -> Arc<EnginePair> {
-        Arc::new(EnginePair::new(instance, self.engine.clone(), self.events.clone(), &self.keeper))
+        let (engine, events) = (self.engine.clone(), self.events.clone());
+        Arc::new(EnginePair::new(instance, engine, events, &self.keeper, self.access.clone()))
     }
 
     fn spawn(&self, checks: Vec<Checked>) -> Vec<JoinHandle<()>> {

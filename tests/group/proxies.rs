@@ -107,7 +107,7 @@ impl Group {
 
     fn start_launcher(&mut self, name: &str) {
         let user_dir = self.path(&format!("{name}/node-red"));
-        let flows = Flows::new().hang().exit().tick_udp(self.sink.udp);
+        let flows = Flows::new().hang().exit().slow().echo().tick_udp(self.sink.udp);
         node_red::write_user_dir(&user_dir, SocketAddr::from(([0, 0, 0, 0], 1880)), &flows);
         let mut command = self.lab.command(name, &hotspare().display().to_string());
         command.args(["launcher", "--instance", "line-1", "--name", name]);
@@ -144,7 +144,11 @@ impl Group {
                  launcher = {{ kind = \"hotspare\", url = \"http://{ip}:2880\", token_file = \"{token}\" }}\n"
             );
         }
-        text + "[instance.failover]\nhold_down = \"0s\"\nmax_per_hour = 1000\n"
+        // Nothing here may depend on how fast a busy machine is.
+        text + "[[instance.listener]]\nname = \"web\"\nlisten = \"0.0.0.0:1881\"\nport = 1880\nprotocol = \"http\"\n\
+                [instance.timeouts]\ndrain = \"20s\"\npark = \"30s\"\n\
+                [instance.platform]\nlisten = \"0.0.0.0:2881\"\n\
+                [instance.failover]\nhold_down = \"0s\"\nmax_per_hour = 1000\n"
     }
 
     fn proxy_process(&self, name: &str) -> Process {
@@ -287,6 +291,16 @@ impl Group {
     /// Where clients of a proxy connect.
     pub(crate) fn front(&self, proxy: &str) -> SocketAddr {
         SocketAddr::new(self.lab.control_ip(proxy), 1880)
+    }
+
+    /// The same, to the listener that follows HTTP.
+    pub(crate) fn web(&self, proxy: &str) -> SocketAddr {
+        SocketAddr::new(self.lab.control_ip(proxy), 1881)
+    }
+
+    /// Where a platform reaches the pair through a proxy.
+    pub(crate) fn platform(&self, proxy: &str) -> SocketAddr {
+        SocketAddr::new(self.lab.control_ip(proxy), 2881)
     }
 
     /// Waits until the leader knows an active and a ready spare, and both proxies lead clients to that active.

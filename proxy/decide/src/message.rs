@@ -122,6 +122,10 @@ pub struct MemberStatus {
     /// Why the flows of a tenure stand still although it goes on: someone stopped them in the editor, or a deploy could
     /// not start them.
     pub halted: Option<String>,
+    /// Of the controllers linked here that follow: each has left every tenure up to this one (as [`Down::Ack`] has it).
+    /// `None`: there is none that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub followers_left: Option<Epoch>,
 }
 
 impl MemberStatus {
@@ -306,6 +310,10 @@ pub enum Down {
         /// Whether this controller decides for the instance, and has looked around since it started; only then does
         /// hearing it count.
         leader: bool,
+        /// From one that follows and carries traffic: no connection of its clients goes to a tenure up to this one, and
+        /// none will. `None` from others, and from those that know nothing of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<Epoch>,
     },
     /// Answer to a heartbeat of the active: go on until your own `sent(seq)` + ttl.
     Grant {

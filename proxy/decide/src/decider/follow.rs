@@ -17,9 +17,18 @@ use std::time::Duration;
 /// What the store has, as a follower read it.
 #[derive(Debug)]
 pub(super) struct Seen {
-    record: Record,
+    pub(super) record: Record,
     /// Until when a switchover on record is a reason to let connections wait. A store that is cut off would show it for ever.
     pub(super) heed_until: Time,
+}
+
+/// What clients' connections go to, as of the routes that were set.
+#[derive(Debug, Default)]
+pub(super) struct Carrying {
+    /// The newest tenure to which something may still be under way.
+    pub(super) epoch: Option<Epoch>,
+    /// What the member that is left was told last of [`Decider::left`].
+    said: Epoch,
 }
 
 impl Decider {
@@ -39,7 +48,7 @@ impl Decider {
 
     /// Connections follow the highest tenure that is seen running.
     pub(super) fn follow(&mut self) {
-        let running = Member::BOTH.into_iter().filter_map(|m| self.seen_running(m).map(|epoch| (epoch, m))).max();
+        let running = self.newest_running();
         match (running, self.route) {
             (Some((epoch, member)), _) if self.is_being_left(member, epoch) => {
                 let drain = self.settings.deadlines.drain;
@@ -54,6 +63,36 @@ impl Decider {
             }
             _ => {}
         }
+        self.say_what_was_left(running);
+    }
+
+    /// Nothing is under way any more to a tenure that is left: quiet connections end too, before its flows do.
+    pub(super) fn close_what_is_quiet(&mut self) {
+        if let Route::Park { reason: ParkReason::Switchover } = self.route {
+            self.effects.push_back(Effect::Route { route: self.route, drain: Some(Duration::ZERO) });
+        }
+    }
+
+    /// Up to which tenure no connection of our clients goes, nor will: the leader waits for it before it stops flows.
+    /// [`Epoch::NONE`] unless a switchover is on record and everything under way has come to its end.
+    pub(super) fn left(&self) -> Epoch {
+        match self.newest_running() {
+            Some((epoch, member)) if self.carrying.epoch.is_none() && self.is_being_left(member, epoch) => epoch,
+            _ => Epoch::NONE,
+        }
+    }
+
+    /// At once, not only with the answer to the next heartbeat: clients wait for it.
+    fn say_what_was_left(&mut self, running: Option<(Epoch, Member)>) {
+        let left = self.left();
+        if left == std::mem::replace(&mut self.carrying.said, left) {
+            return;
+        }
+        let Some(m) = running.map(|(_, member)| member).filter(|_| left > Epoch::NONE) else { return };
+        if let (Some(link), Some(seq)) = (self.members[m].link, self.members[m].seq) {
+            let ack = self.ack(seq);
+            self.send(m, link, ack);
+        }
     }
 
     /// After a pause of our own nobody is known to be active: connections wait for a fresh word, open ones stay.
@@ -64,6 +103,10 @@ impl Decider {
             self.effects.push_back(Effect::Probe { member });
         }
         self.set_route(Route::Park { reason: ParkReason::Recovering }, None);
+    }
+
+    fn newest_running(&self) -> Option<(Epoch, Member)> {
+        Member::BOTH.into_iter().filter_map(|m| self.seen_running(m).map(|epoch| (epoch, m))).max()
     }
 
     /// The tenure under which a member is seen to be active.

@@ -90,12 +90,16 @@ impl Decider {
         // Answered after the advance: a tenure that was just found wanting gets no grant.
         let msg = match self.grant_for(member) {
             Some((epoch, ttl)) => Down::Grant { seq: beat.seq, epoch, ttl_ms: ms(ttl) },
-            None => Down::Ack { seq: beat.seq, leader: self.leader && !self.is_absent() },
+            None => self.ack(beat.seq),
         };
         if matches!(msg, Down::Grant { .. }) {
             self.count_lease(member);
         }
         self.send(member, link, msg);
+    }
+
+    pub(super) fn ack(&self, seq: u64) -> Down {
+        Down::Ack { seq, leader: self.leader && !self.is_absent(), left: (!self.leader).then(|| self.left()) }
     }
 
     /// The tenure that a heartbeat of this member renews.

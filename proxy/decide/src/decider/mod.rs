@@ -73,6 +73,7 @@ pub struct Decider {
     durable: Durable,
     /// While following: what the store has.
     seen: Option<follow::Seen>,
+    carrying: follow::Carrying,
     /// The change under way that nobody asked for.
     replacing: Option<Replacing>,
     plan: Option<Plan>,
@@ -106,7 +107,7 @@ enum State {
     Starting { op: OpId, member: Member, epoch: Epoch, deadline: Time },
     Verifying { member: Member, epoch: Epoch, deadline: Time },
     Active { since: Time, suspicion: Option<Suspicion> },
-    Draining { deadline: Time },
+    Draining { deadline: Time, drained: bool },
     Fencing,
 }
 
@@ -156,6 +157,7 @@ impl Decider {
             highest_ordered: Epoch::NONE,
             durable: Durable::new(None, want),
             seen: None,
+            carrying: follow::Carrying::default(),
             replacing: None,
             plan: None,
             rolling: None,
@@ -251,7 +253,7 @@ impl Decider {
             State::Starting { member, epoch, deadline, .. } => self.step_starting(member, epoch, deadline),
             State::Verifying { member, epoch, deadline } => self.step_verifying(member, epoch, deadline),
             State::Active { .. } => self.step_active(),
-            State::Draining { deadline } => self.step_draining(deadline),
+            State::Draining { deadline, drained } => self.step_draining(deadline, drained),
             State::Fencing => self.step_fencing(),
         }
     }
@@ -283,7 +285,7 @@ impl Decider {
         add(self.plan.as_ref().map_or(self.now, Plan::deadline));
         add(self.failback_due().unwrap_or(self.now));
         match &self.state {
-            State::Starting { deadline, .. } | State::Verifying { deadline, .. } | State::Draining { deadline } => {
+            State::Starting { deadline, .. } | State::Verifying { deadline, .. } | State::Draining { deadline, .. } => {
                 add(*deadline);
             }
             State::Active { suspicion, .. } => add(suspicion.map_or(self.now, |s| s.until)),
@@ -332,6 +334,9 @@ impl Decider {
     fn set_route(&mut self, route: Route, drain: Option<Duration>) {
         if self.route != route {
             self.route = route;
+            if let Route::To { epoch, .. } = route {
+                self.carrying.epoch = Some(epoch);
+            }
             self.effects.push_back(Effect::Route { route, drain });
         }
     }

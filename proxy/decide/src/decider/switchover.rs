@@ -135,26 +135,29 @@ impl Decider {
         self.step_event(format!("new connections wait; draining {from}"));
         let drain = self.settings.deadlines.drain;
         self.set_route(Route::Park { reason: ParkReason::Switchover }, Some(drain));
-        self.go(State::Draining { deadline: self.now + drain });
+        self.go(State::Draining { deadline: self.now + drain, drained: false });
         true
     }
 
     /// Nothing is under way any more on any connection to the old active.
     pub(super) fn on_drained(&mut self, epoch: Epoch) {
+        let carried = self.carrying.epoch.take_if(|carried| *carried == epoch).is_some();
         match (&mut self.state, self.active) {
-            (State::Draining { deadline }, Some((_, active))) if active == epoch => *deadline = self.now,
+            (State::Draining { drained, .. }, Some((_, active))) if active == epoch => *drained = true,
+            (State::Follower, _) if carried => self.close_what_is_quiet(),
             _ => self.ignore(),
         }
     }
 
-    pub(super) fn step_draining(&mut self, deadline: Time) -> bool {
+    /// `drained`: nothing is under way any more on our own connections.
+    pub(super) fn step_draining(&mut self, deadline: Time, drained: bool) -> bool {
         let Some((member, epoch)) = self.active else { return false };
         if !self.tracks(member, epoch) {
             let why = self.why_over();
             self.active_is_over(why);
             return true;
         }
-        if self.now < deadline {
+        if self.now < deadline && !(drained && self.followers_have_left(member, epoch)) {
             return false;
         }
         self.active = None;
@@ -163,6 +166,13 @@ impl Decider {
         self.step_event(format!("stopping the flows of {member}"));
         self.go(State::Fencing);
         true
+    }
+
+    /// Nor is anything under way on the connections of other controllers' clients, as far as the member's launcher hears
+    /// of them.
+    fn followers_have_left(&self, member: Member, epoch: Epoch) -> bool {
+        let status = self.members[member].status.as_ref();
+        status.and_then(|status| status.followers_left).is_none_or(|left| left >= epoch)
     }
 
     /// Who a plan wants started; `None` without a plan.

@@ -99,10 +99,16 @@ impl Decider {
             flows: m.flows(),
             in_sync: self.can_compare(member).then_some(differs.is_none()),
             sync_reason: differs,
-            held: self.durable.want.held[member.index()],
+            held: self.is_held(member),
             lease_left_ms: ms(now.until(m.lease_end)),
             status: m.status.clone(),
         }
+    }
+
+    /// Fenced on request; to a controller that follows, by what the store has.
+    fn is_held(&self, member: Member) -> bool {
+        let seen = self.seen.as_ref().filter(|_| !self.leader).map(|seen| &seen.record);
+        seen.unwrap_or(&self.durable.want).held[member.index()]
     }
 
     pub(super) fn observations(&self) -> Observations {

@@ -19,6 +19,8 @@ struct Link {
     led: Option<Time>,
     /// The last of our numbers it answered.
     echo: Option<u64>,
+    /// As one that follows: the tenures that its clients' connections have left.
+    left: Option<Epoch>,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,7 @@ struct Shown {
     max_epoch: Epoch,
     not_ready: Option<std::mem::Discriminant<NotReady>>,
     crash_loop: bool,
+    followers_left: Option<Epoch>,
 }
 
 impl GuardConfig {
@@ -85,13 +88,15 @@ impl Guard {
         let Some(link) = self.beats.links.get_mut(controller).filter(|l| l.up) else { return false };
         match msg {
             Down::Welcome(welcome) => link.leader = welcome.leader,
-            Down::Ack { seq, leader } => {
+            Down::Ack { seq, leader, left } => {
                 link.leader = *leader;
                 link.echo = Some(*seq);
+                link.left = *left;
             }
             Down::Grant { seq, .. } => {
                 link.leader = true;
                 link.echo = Some(*seq);
+                link.left = None;
             }
             Down::Start { .. } | Down::Fence { .. } | Down::Restart { .. } => {}
             Down::Refused { .. } => link.leader = false,
@@ -160,7 +165,13 @@ impl Guard {
             max_epoch: self.durable.done.max_epoch,
             not_ready: self.not_ready(self.now).as_ref().map(std::mem::discriminant),
             crash_loop: self.process.crash_loop(self.now),
+            followers_left: self.followers_left(),
         }
+    }
+
+    /// What all controllers that follow have left; `None` if none says so.
+    fn followers_left(&self) -> Option<Epoch> {
+        self.beats.links.iter().filter(|link| link.up).filter_map(|link| link.left).min()
     }
 
     pub(super) fn make_status(&self, now: Time) -> MemberStatus {
@@ -181,6 +192,7 @@ impl Guard {
             restarts: self.process.restarts,
             crash_loop: self.process.crash_loop(now),
             halted: self.tenure.as_ref().and_then(|t| t.halted.clone()),
+            followers_left: self.followers_left(),
         }
     }
 

@@ -157,7 +157,7 @@ impl Books {
                 let (settings, controller) = (LauncherSettings::default(), String::new());
                 self.down(c, Down::Welcome(Welcome { version: VERSION, controller, leader: true, settings, peer }))
             }
-            Said::Ack(c) => self.down(c, Down::Ack { seq: self.seq(1), leader: true }),
+            Said::Ack(c) => self.down(c, Down::Ack { seq: self.seq(1), leader: true, left: None }),
             Said::Grant(c, seq, epoch) => {
                 let epoch = Epoch(self.near(epoch).0.saturating_sub(1));
                 let seq = self.seq(seq);

@@ -210,7 +210,7 @@ impl ControllerStandIn {
                         (Some(epoch), Some(tenure)) if epoch == tenure => {
                             Down::Grant { seq: beat.seq, epoch, ttl_ms: self.ttl_ms }
                         }
-                        _ => Down::Ack { seq: beat.seq, leader: true },
+                        _ => Down::Ack { seq: beat.seq, leader: true, left: None },
                     });
                 }
                 state.heard.push(up);
