@@ -18,7 +18,7 @@ async def echo(websocket):
 
 
 async def main():
-    async with serve(echo, "127.0.0.1", 0, compression=None, max_size=64 << 20, ping_interval=None) as server:
+    async with serve(echo, "127.0.0.1", 0, compression="deflate", max_size=64 << 20, ping_interval=None) as server:
         print(server.sockets[0].getsockname()[1], flush=True)
         await asyncio.get_running_loop().create_future()
 
