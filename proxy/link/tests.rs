@@ -12,7 +12,7 @@ use super::*;
 use crate::config::Tokens;
 
 #[tokio::test]
-async fn a_page_in_a_browser_opens_no_link_whatever_token_it_has() {
+async fn one_launcher_an_identity_gets_a_link_and_no_page_in_a_browser_does() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let address = listener.local_addr().expect("its address");
     let key = LinkKey { instance: 0, member: hotspare_decide::Member::BOTH[0] };
@@ -44,6 +44,13 @@ async fn a_page_in_a_browser_opens_no_link_whatever_token_it_has() {
     }
     let refused = open("Bearer another token", None).await.err();
     assert_eq!(refused, Some(StatusCode::UNAUTHORIZED));
-    let _link = open("Bearer the token of a member", None).await.expect("a launcher");
-    assert!(matches!(links.recv().await, Some(LinkEvent::Up { .. })), "the first that the engine hears of");
+    let link = open("Bearer the token of a member", None).await.expect("a launcher");
+    let held = links.recv().await;
+    assert!(matches!(held, Some(LinkEvent::Up { .. })), "the first that the engine hears of");
+    // A second of the same name (two members called alike, as Patroni's users have had) is refused, and told of.
+    let second = open("Bearer the token of a member", None).await.err();
+    assert_eq!(second, Some(StatusCode::CONFLICT));
+    assert!(matches!(links.recv().await, Some(LinkEvent::Duplicate { .. })), "the second is told of");
+    drop(link);
+    assert!(matches!(links.recv().await, Some(LinkEvent::Down { .. })), "the first has gone");
 }

@@ -474,6 +474,48 @@ fn a_pause_ends_by_itself() {
     assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::B), "the pause is over");
 }
 
+/// pg_auto_failover's issue 1025, in both orders: the spare is in maintenance while the active is cut off.
+#[test]
+fn a_held_spare_is_never_started_and_is_once_it_is_released() {
+    for cut_first in [true, false] {
+        let mut pair = Pair::serving(quick());
+        let hold = Input::Operator { request: 9, command: Operator::Fence { member: Member::B } };
+        if cut_first {
+            pair.heard[0] = false;
+            pair.run(300);
+            pair.tell(hold);
+        } else {
+            pair.tell(hold);
+            pair.run(300);
+            pair.heard[0] = false;
+        }
+        pair.run(30_000);
+        let started = pair.orders.iter().any(|(_, order)| matches!(order, Down::Start { .. }));
+        assert!(!started, "a member in maintenance was started, cut first {cut_first}: {:?}", pair.orders);
+        assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::A), "nobody else could: cut first {cut_first}");
+        pair.tell(Input::Operator { request: 10, command: Operator::Release { member: Member::B } });
+        pair.run(5_000);
+        assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::B), "cut first {cut_first}");
+    }
+}
+
+/// The same with the active back before the maintenance ends: it goes on, and there is nothing to fail over from.
+#[test]
+fn an_active_that_comes_back_goes_on_although_its_spare_is_held() {
+    let mut pair = Pair::serving(quick());
+    pair.tell(Input::Operator { request: 9, command: Operator::Fence { member: Member::B } });
+    pair.heard[0] = false;
+    pair.run(30_000);
+    // Its lease has ended: its launcher has stopped the flows.
+    (pair.status[0].flows, pair.status[0].tenure, pair.status[0].not_ready) = (FlowState::Stopped, None, None);
+    pair.heard[0] = true;
+    pair.run(5_000);
+    assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::A));
+    pair.tell(Input::Operator { request: 10, command: Operator::Release { member: Member::B } });
+    pair.run(5_000);
+    assert_eq!(pair.decider.active().map(|(m, _)| m), Some(Member::A), "a spare that is released moves nothing");
+}
+
 #[test]
 fn an_unreachable_member_without_a_lease_is_waited_for() {
     let wait = Fencing::Confirmed(OnUnreachable::Wait);
