@@ -116,10 +116,12 @@ fn spare(one: &Value) -> Cell {
     if !is(spare, "ready") {
         return Cell::new(format!("{name} not ready: {}", text(spare, "why_not")), BAD);
     }
-    if one["in_sync"] == false || spare["in_sync"] == false {
-        return Cell::new(format!("{name} ready, but not in sync"), NOTICE);
+    match one["in_sync"].as_bool() {
+        Some(true) => Cell::new(format!("{name} ready, in sync"), GOOD),
+        Some(false) => Cell::new(format!("{name} ready, but not in sync"), NOTICE),
+        // Of this kind of launcher it is not known.
+        None => Cell::new(format!("{name} ready"), GOOD),
     }
-    Cell::new(format!("{name} ready"), GOOD)
 }
 
 /// A number of the data path, which may stand in a table of its own.

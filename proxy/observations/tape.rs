@@ -214,4 +214,5 @@ fn same_status(one: &MemberStatus, other: &MemberStatus) -> bool {
         && one.node_red == other.node_red
         && one.crash_loop == other.crash_loop
         && one.halted == other.halted
+        && one.killing == other.killing
 }

@@ -122,6 +122,9 @@ pub struct MemberStatus {
     /// Why the flows of a tenure stand still although it goes on: someone stopped them in the editor, or a deploy could
     /// not start them.
     pub halted: Option<String>,
+    /// Why the launcher is killing its Node-RED; `None`: it isn't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub killing: Option<ExitCause>,
     /// Of the controllers linked here that follow: each has left every tenure up to this one (as [`Down::Ack`] has it).
     /// `None`: there is none that says so.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -207,6 +207,19 @@ fn a_crash_starts_the_spare_in_the_same_breath() {
 }
 
 #[test]
+fn a_kill_that_has_only_begun_is_told_by_its_cause_and_is_no_proof_yet() {
+    let mut pair = Pair::serving(quick());
+    pair.status[0].flows = FlowState::Stopping;
+    pair.status[0].killing = Some(ExitCause::Hung);
+    pair.obeys[0] = false;
+    pair.beat();
+    assert_eq!(pair.causes(), [Cause::Exited { exit: ExitCause::Hung }]);
+    assert_eq!(pair.proofs(), []);
+    let started = |(_, order): &(Member, Down)| matches!(order, Down::Start { .. });
+    assert!(!pair.orders.iter().any(started), "nobody may start yet: {:?}", pair.orders);
+}
+
+#[test]
 fn silence_is_waited_out_and_not_a_moment_longer() {
     let mut pair = Pair::serving(quick());
     pair.heard[0] = false;

@@ -39,7 +39,8 @@ impl Decider {
             self.say_stuck(format!("member {member} is gone, and the spare cannot be started yet"));
         }
         if self.stops_by_itself(member, epoch) {
-            self.replace_active(Cause::StoppedItself);
+            let killing = self.members[member].status.as_ref().and_then(|status| status.killing);
+            self.replace_active(killing.map_or(Cause::StoppedItself, |exit| Cause::Exited { exit }));
             return true;
         }
         self.watch_halt(member, epoch);

@@ -173,11 +173,11 @@ impl Decider {
         };
         let mut sentences = vec![match hold.is_zero() {
             true => format!("If the process of {active} ended now, {spare} would be told to start at once."),
-            false => format!("If {active} ended now, {spare} would start after a hold-down of {}ms.", ms(hold)),
+            false => format!("If {active} ended now, {spare} would start after a hold-down of {} ms.", ms(hold)),
         }];
         sentences.push(match silence {
             Some(wait) => format!(
-                "If its machine vanished now, {spare} would be told to start after {}ms, when {active} has certainly stopped.",
+                "If its machine vanished now, {spare} would be told to start after {} ms, when {active} has certainly stopped.",
                 ms(wait)
             ),
             None => "If its machine vanished now, nothing would happen until its stop can be confirmed.".into(),

@@ -192,6 +192,7 @@ impl Guard {
             restarts: self.process.restarts,
             crash_loop: self.process.crash_loop(now),
             halted: self.tenure.as_ref().and_then(|t| t.halted.clone()),
+            killing: self.process.killing.map(|(cause, _)| cause),
             followers_left: self.followers_left(),
         }
     }
