@@ -10,8 +10,6 @@ use hotspare_protocol::{Secret, same_secret};
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
 
-use crate::engine::Verb;
-
 /// What a request needs, and what a token gives; each includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -26,16 +24,6 @@ pub enum Role {
 }
 
 impl Role {
-    /// What an order needs.
-    pub fn of(verb: Verb) -> Self {
-        match verb {
-            Verb::Failover | Verb::Fence => Self::Admin,
-            Verb::Switchover | Verb::Restart | Verb::Pause | Verb::Resume | Verb::Release | Verb::Unfreeze => {
-                Self::Operate
-            }
-        }
-    }
-
     /// The word for it in the configuration.
     pub fn word(self) -> &'static str {
         match self {

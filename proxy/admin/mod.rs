@@ -302,3 +302,15 @@ fn with_type(status: StatusCode, body: Vec<u8>, content_type: &'static str) -> R
     headers.insert("cache-control", HeaderValue::from_static("no-store"));
     response
 }
+
+impl Role {
+    /// What an order needs.
+    pub fn of(verb: Verb) -> Self {
+        match verb {
+            Verb::Failover | Verb::Fence => Self::Admin,
+            Verb::Switchover | Verb::Restart | Verb::Pause | Verb::Resume | Verb::Release | Verb::Unfreeze => {
+                Self::Operate
+            }
+        }
+    }
+}

@@ -6,9 +6,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hotspare_datapath::framing::{Body, Method, request_head, response_head};
 use hotspare_datapath::proxy_protocol::{Origin, Version, read, write};
-use hotspare_datapath::{
-    Config, DataPath, Drain, InstanceId, InstanceSpec, Limits, ListenerSpec, Protocol, Proxied, Route, Timeouts,
-};
+use hotspare_datapath::{Config, DataPath, Drain, InstanceId, InstanceSpec, Limits, ListenerSpec, Protocol, Route};
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -76,19 +74,8 @@ fn through(member: std::net::SocketAddr, protocol: Protocol) -> (DataPath, TcpSt
     let instance = InstanceId(1);
     let data = DataPath::start(Config { threads: 1, ..Config::default() }, Arc::new(|_| {})).unwrap();
     data.add_instance(InstanceSpec { id: instance, name: "bench".into(), limits: Limits::default() }).unwrap();
-    let spec = ListenerSpec {
-        instance,
-        name: "bench".into(),
-        listen: "127.0.0.1:0".parse().unwrap(),
-        port_index: 0,
-        protocol,
-        timeouts: Timeouts::default(),
-        proxied: Proxied::default(),
-        names: Vec::new(),
-        tls: None,
-        member_tls: [None, None],
-        inherited: Vec::new(),
-    };
+    let spec = ListenerSpec::new(instance, "bench", "127.0.0.1:0".parse().unwrap());
+    let spec = ListenerSpec { protocol, ..spec };
     let listener = data.add_listener(spec).unwrap();
     data.set_route(instance, Route::To { epoch: 1, member: 0, addrs: vec![member] }, Drain::Now).unwrap();
     let client = TcpStream::connect(listener.addr).unwrap();

@@ -6,9 +6,7 @@
 //! counted tcp|http CONNECTIONS MESSAGES
 //! ```
 
-use hotspare_datapath::{
-    Config, DataPath, Drain, InstanceId, InstanceSpec, Limits, ListenerSpec, Protocol, Proxied, Route, Timeouts,
-};
+use hotspare_datapath::{Config, DataPath, Drain, InstanceId, InstanceSpec, Limits, ListenerSpec, Protocol, Route};
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -30,19 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let instance = InstanceId(1);
     let data = DataPath::start(Config { threads: 1, ..Config::default() }, Arc::new(|_| {}))?;
     data.add_instance(InstanceSpec { id: instance, name: "counted".into(), limits: Limits::default() })?;
-    let listener = data.add_listener(ListenerSpec {
-        instance,
-        name: "counted".into(),
-        listen: "127.0.0.1:0".parse()?,
-        port_index: 0,
-        protocol: if protocol == "http" { Protocol::Http } else { Protocol::Tcp },
-        timeouts: Timeouts::default(),
-        proxied: Proxied::default(),
-        names: Vec::new(),
-        tls: None,
-        member_tls: [None, None],
-        inherited: Vec::new(),
-    })?;
+    let spec = ListenerSpec::new(instance, "counted", "127.0.0.1:0".parse()?);
+    let protocol = if protocol == "http" { Protocol::Http } else { Protocol::Tcp };
+    let listener = data.add_listener(ListenerSpec { protocol, ..spec })?;
     let route = Route::To { epoch: 1, member: 0, addrs: vec![member.local_addr()?] };
     data.set_route(instance, route, Drain::Now)?;
     let thread = DataThread::find()?;

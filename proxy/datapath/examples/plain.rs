@@ -8,8 +8,7 @@
 //! ```
 
 use hotspare_datapath::{
-    Config, DataPath, Drain, InstanceId, InstanceSpec, Limits, ListenerSpec, Protocol, Proxied, Route, Signal,
-    SignalKind, Timeouts,
+    Config, DataPath, Drain, InstanceId, InstanceSpec, Limits, ListenerSpec, Protocol, Route, Signal, SignalKind,
 };
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
@@ -69,19 +68,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sink = move |signal| drop(signals.try_send(Input::Signal(signal)));
     let data = DataPath::start(Config { threads, ..Config::default() }, Arc::new(sink))?;
     data.add_instance(InstanceSpec { id: INSTANCE, name: "plain".into(), limits: Limits::default() })?;
-    let listener = data.add_listener(ListenerSpec {
-        instance: INSTANCE,
-        name: "plain".into(),
-        listen: listen.parse()?,
-        port_index: 0,
-        protocol: if http { Protocol::Http } else { Protocol::Tcp },
-        timeouts: Timeouts::default(),
-        proxied: Proxied::default(),
-        names: Vec::new(),
-        tls: None,
-        member_tls: [None, None],
-        inherited: Vec::new(),
-    })?;
+    let protocol = if http { Protocol::Http } else { Protocol::Tcp };
+    let spec = ListenerSpec::new(INSTANCE, "plain", listen.parse()?);
+    let listener = data.add_listener(ListenerSpec { protocol, ..spec })?;
     println!("listening on {}", listener.addr);
     for (member, addr) in members.into_iter().enumerate().filter(|_| !no_checks) {
         let inputs = inputs.clone();

@@ -166,6 +166,25 @@ pub struct ListenerSpec {
     pub inherited: Vec<OwnedFd>,
 }
 
+impl ListenerSpec {
+    /// A listener of plain TCP, with an address of its own, for the first address of its members.
+    pub fn new(instance: InstanceId, name: &str, listen: SocketAddr) -> Self {
+        Self {
+            instance,
+            name: name.to_owned(),
+            listen,
+            port_index: 0,
+            protocol: Protocol::Tcp,
+            timeouts: Timeouts::default(),
+            proxied: Proxied::default(),
+            names: Vec::new(),
+            tls: None,
+            member_tls: [None, None],
+            inherited: Vec::new(),
+        }
+    }
+}
+
 /// TLS to a member. A member whose certificate does not verify is one that does not take connections.
 #[derive(Clone, Debug)]
 pub struct MemberTls {

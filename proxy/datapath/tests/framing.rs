@@ -1,6 +1,10 @@
 //! Framing: what is accepted, what is refused, and that neither depends on how the bytes are cut.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/follow.rs"]
+#[allow(missing_docs, unreachable_pub)]
+mod follow;
+
 use hotspare_datapath::framing::{Bad, Body, MAX_HEAD_BYTES, Method, request_head, response_head};
 use proptest::prelude::*;
 
@@ -168,44 +172,12 @@ fn malformed_chunks_are_refused() {
     assert_eq!(Body::chunked().advance(long.as_bytes()), Err(Bad::TooLarge));
 }
 
-/// Follows a stream of requests cut at the given places, as a connection does; returns what was decided.
+/// What is decided of a stream of requests that comes cut at the given places.
 fn follow(bytes: &[u8], cuts: &[usize]) -> Vec<String> {
-    let (mut decisions, mut input, mut body) = (Vec::new(), Vec::new(), None::<Body>);
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);
     cuts.sort_unstable();
-    for part in cuts.windows(2) {
-        input.extend_from_slice(&bytes[part[0]..part[1]]);
-        loop {
-            if let Some(current) = body.as_mut() {
-                match current.advance(&input) {
-                    Ok(used) => drop(input.drain(..used)),
-                    Err(bad) => {
-                        decisions.push(format!("{bad:?} in body"));
-                        return decisions;
-                    }
-                }
-                if !current.is_over() {
-                    break;
-                }
-                decisions.push("body over".to_owned());
-                body = None;
-            }
-            match request_head(&input) {
-                Ok(None) => break,
-                Ok(Some(head)) => {
-                    decisions.push(format!("{head:?}"));
-                    input.drain(..head.length);
-                    body = Some(head.body);
-                }
-                Err(bad) => {
-                    decisions.push(format!("{bad:?} in head"));
-                    return decisions;
-                }
-            }
-        }
-    }
-    decisions
+    follow::requests(cuts.windows(2).map(|part| &bytes[part[0]..part[1]]))
 }
 
 fn stream() -> impl Strategy<Value = Vec<u8>> {

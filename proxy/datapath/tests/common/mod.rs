@@ -3,7 +3,7 @@
 
 use hotspare_datapath::{
     CloseReason, Config, Counters, DataPath, Drain, InstanceId, InstanceSpec, Limits, Listener, ListenerSpec, Protocol,
-    Proxied, Route, Signal, Timeouts,
+    Route, Signal, Timeouts,
 };
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -88,19 +88,7 @@ impl Rig {
 }
 
 pub fn listener_spec(listen: &str) -> ListenerSpec {
-    ListenerSpec {
-        instance: INSTANCE,
-        name: "editor".into(),
-        listen: listen.parse().unwrap(),
-        port_index: 0,
-        protocol: Protocol::Tcp,
-        timeouts: Timeouts::default(),
-        proxied: Proxied::default(),
-        names: Vec::new(),
-        tls: None,
-        member_tls: [None, None],
-        inherited: Vec::new(),
-    }
+    ListenerSpec::new(INSTANCE, "editor", listen.parse().unwrap())
 }
 
 /// Waits for a condition, with a deadline; says what was seen when it does not come.
