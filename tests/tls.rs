@@ -6,10 +6,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
 
+use hotspare_test_support::address::LoopbackBlock;
 use hotspare_test_support::authority::Authority;
+use hotspare_test_support::environment::hotspare;
 use hotspare_test_support::fault;
 use hotspare_test_support::flows::WHO;
+use hotspare_test_support::http;
 use hotspare_test_support::pair::{PATIENCE, Pair, Setup};
+use hotspare_test_support::process::Process;
 use hotspare_test_support::site::{SOON, Site};
 use hotspare_test_support::wait::wait_until;
 use serde_json::Value;
@@ -109,7 +113,7 @@ fn old_protocols_are_refused_and_a_new_certificate_is_taken_over() {
 fn roles_come_from_certificates_or_tokens_over_https() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new(folder.path());
-    let block = hotspare_test_support::address::LoopbackBlock::take();
+    let block = LoopbackBlock::take();
     let (admin, ip) = (block.socket(1, 9480), block.ip(1).to_string());
     authority.sign("admin", &[&ip]);
     authority.sign("leader", &["leader@plant.example"]);
@@ -127,11 +131,11 @@ fn roles_come_from_certificates_or_tokens_over_https() {
         block.socket(3, 1880),
     );
     fs::write(&config, written).unwrap();
-    let mut command = Command::new(hotspare_test_support::environment::hotspare());
+    let mut command = Command::new(hotspare());
     command.arg("run").arg("--config").arg(&config);
-    let _proxy = hotspare_test_support::process::Process::start("the proxy", command);
+    let _proxy = Process::start("the proxy", command);
     let hotspare = |who: Option<&str>, arguments: &[&str]| {
-        let mut command = Command::new(hotspare_test_support::environment::hotspare());
+        let mut command = Command::new(hotspare());
         command.args(arguments).args(["--admin", &format!("https://{admin}")]).env_remove("HOTSPARE_ADMIN_TOKEN");
         command.arg("--ca-file").arg(authority.file("ca.crt"));
         if let Some(who) = who {
@@ -149,6 +153,63 @@ fn roles_come_from_certificates_or_tokens_over_https() {
     let paused = hotspare(Some("leader"), &["pause", "line-1", "--reason", "test"]);
     assert!(paused.is_ok(), "{paused:?}");
     // What is not TLS gets no answer.
-    let plain = hotspare_test_support::http::get(admin, "/livez").send();
+    let plain = http::get(admin, "/livez").send();
     assert!(plain.is_err(), "{plain:?}");
+}
+
+#[test]
+fn a_proxy_leads_by_an_etcd_that_asks_for_its_certificate_and_says_why_it_does_not_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = Authority::new(&folder.path().join("ours"));
+    let theirs = Authority::new(&folder.path().join("theirs"));
+    let block = LoopbackBlock::take();
+    let (etcd, peers, admin) = (block.socket(4, 2379), block.socket(4, 2380), block.socket(1, 9480));
+    ours.sign("etcd", &[&etcd.ip().to_string()]);
+    ours.sign("proxy", &[]);
+    let mut command = Command::new("etcd");
+    for (option, value) in [
+        ("name", "n0".to_owned()),
+        ("data-dir", folder.path().join("etcd").display().to_string()),
+        ("listen-client-urls", format!("https://{etcd}")),
+        ("advertise-client-urls", format!("https://{etcd}")),
+        ("listen-peer-urls", format!("http://{peers}")),
+        ("initial-advertise-peer-urls", format!("http://{peers}")),
+        ("initial-cluster", format!("n0=http://{peers}")),
+        ("cert-file", ours.file("etcd.crt").display().to_string()),
+        ("key-file", ours.file("etcd.key").display().to_string()),
+        ("trusted-ca-file", ours.file("ca.crt").display().to_string()),
+        ("client-cert-auth", "true".to_owned()),
+    ] {
+        command.arg(format!("--{option}={value}"));
+    }
+    let _etcd = Process::start("etcd", command);
+    let trusted = folder.path().join("trusted.crt");
+    fs::copy(theirs.file("ca.crt"), &trusted).unwrap();
+    let config = folder.path().join("hotspare.toml");
+    let written = format!(
+        "[admin]\nlisten = \"{admin}\"\n[store]\ndir = \"store\"\nkind = \"etcd\"\n\
+         [store.etcd]\nendpoints = [\"https://{etcd}\"]\nca_file = {trusted:?}\n\
+         cert_file = \"ours/proxy.crt\"\nkey_file = \"ours/proxy.key\"\n\
+         [[instance]]\nname = \"line-1\"\nlisten = \"{}\"\n\
+         [[instance.member]]\nname = \"a\"\naddress = \"{}\"\nlauncher = {{ kind = \"none\" }}\n\
+         [[instance.member]]\nname = \"b\"\naddress = \"{}\"\nlauncher = {{ kind = \"none\" }}\n",
+        block.socket(1, 1880),
+        block.socket(2, 1880),
+        block.socket(3, 1880),
+    );
+    fs::write(&config, written).unwrap();
+    let mut command = Command::new(hotspare());
+    command.arg("run").arg("--config").arg(&config);
+    let _proxy = Process::start("the proxy", command);
+    let says = |path: &str, wanted: &str| {
+        wait_until(SOON, wanted, || {
+            let said = http::get(admin, path).send().map_err(|error| error.to_string())?.body;
+            if said.contains(wanted) { Ok(()) } else { Err(said) }
+        });
+    };
+    says("/v1/events", "the store does not answer (etcd: invalid peer certificate");
+    // Made good under the running proxy.
+    fs::copy(ours.file("ca.crt"), &trusted).unwrap();
+    says("/v1/events", "the store answers again");
+    says("/status", "\"leader\":true");
 }
