@@ -196,6 +196,27 @@ fn all_proxies_are_rolled_under_load_and_no_request_fails() {
 }
 
 #[test]
+fn each_proxy_is_upgraded_live_under_load_and_no_request_fails() {
+    let mut group = Group::start();
+    let before = group.wait_until_steady();
+    let (leader, follower) = group.leader_and_follower();
+    let load = Balanced::start(PROXIES.map(|proxy| (group.front(proxy), group.admin(proxy))));
+    for proxy in [leader, follower] {
+        let mut old = group.upgrade_proxy(proxy);
+        group.proxy(proxy).wait_for_line(PATIENCE, "taken over");
+        assert!(old.wait(PATIENCE).success(), "the process that was taken over ends well");
+        group.flows_go_on(&before);
+        assert_eq!(group.wait_until_steady(), before, "an upgrade of {proxy} moves nothing");
+    }
+    let (asked, failed) = load.stop();
+    assert!(asked > 10, "only {asked} requests");
+    assert!(failed.is_empty(), "{} of {asked} requests failed: {:?}", failed.len(), &failed[..failed.len().min(3)]);
+    let leader = group.leader();
+    decides(&group, leader, &before);
+    group.assert_never_twice();
+}
+
+#[test]
 fn planned_changes_wait_for_what_is_under_way_through_a_proxy_that_follows() {
     let group = Group::start();
     let mut before = group.wait_until_steady();

@@ -55,7 +55,7 @@ impl Group {
         }
         for name in PROXIES {
             fs::write(group.path(&format!("{name}.toml")), group.config(name)).expect("write a configuration");
-            let process = group.proxy_process(name);
+            let process = group.proxy_process(name, &[]);
             group.proxies.push(process);
         }
         group.wait_until_steady();
@@ -151,9 +151,14 @@ impl Group {
                 [instance.failover]\nhold_down = \"0s\"\nmax_per_hour = 1000\n"
     }
 
-    fn proxy_process(&self, name: &str) -> Process {
+    fn proxy_process(&self, name: &str, options: &[&str]) -> Process {
         let mut command = self.lab.command(name, &hotspare().display().to_string());
-        command.arg("run").arg("--config").arg(self.path(&format!("{name}.toml"))).env("RUST_BACKTRACE", "1");
+        command
+            .arg("run")
+            .args(options)
+            .arg("--config")
+            .arg(self.path(&format!("{name}.toml")))
+            .env("RUST_BACKTRACE", "1");
         Process::start(name, command)
     }
 
@@ -165,7 +170,13 @@ impl Group {
 
     /// Starts a proxy that has ended.
     pub(crate) fn restart_proxy(&mut self, name: &str) {
-        *self.proxy(name) = self.proxy_process(name);
+        *self.proxy(name) = self.proxy_process(name, &[]);
+    }
+
+    /// A new process takes a proxy's place; returns the old one.
+    pub(crate) fn upgrade_proxy(&mut self, name: &str) -> Process {
+        let new = self.proxy_process(name, &["--takeover"]);
+        std::mem::replace(self.proxy(name), new)
     }
 
     /// The launcher of a member.
