@@ -6,14 +6,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hotspare_tls::dial::dial;
 use hotspare_tls::stream::{self, Expected};
 use hotspare_tls::{ClientFiles, Keeper};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-
-use crate::connect::connect;
 
 /// Largest body that is read of an answer: status pages and logs are far below it.
 const MAX_BODY_BYTES: usize = 4 << 20;
@@ -127,7 +126,7 @@ impl<'a> Ask<'a> {
         let authority = uri.authority().ok_or_else(|| HttpError::Address(self.url.to_owned()))?;
         let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
         let host = authority.host().trim_matches(['[', ']']);
-        let stream = connect(host, port).await.map_err(|e| match e.kind() {
+        let stream = dial((host, port)).await.map_err(|e| match e.kind() {
             std::io::ErrorKind::ConnectionRefused => HttpError::Refused,
             _ => failed(&e),
         })?;

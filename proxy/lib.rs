@@ -6,7 +6,6 @@ pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
-mod connect;
 pub mod demo;
 pub mod drill;
 pub mod driver;

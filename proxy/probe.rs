@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use hotspare_decide::message::FlowState;
 use hotspare_decide::{Member, ProbeOutcome};
+use hotspare_tls::dial::dial;
 use hotspare_tls::stream::{self, Expected};
 use tokio::sync::Notify;
 
 use crate::config::{CheckKind, Health, HostPort, StatusRange};
-use crate::connect::connect;
 use crate::engine::{Handle, Input};
 use crate::http::{Ask, HttpError};
 
@@ -96,7 +96,7 @@ fn url(host: &str, port: u16, path: &str, tls: bool) -> String {
 
 /// A connection, and its TLS handshake where there is one.
 async fn tcp(host: &str, port: u16, tls: Option<&Expected>, timeout: Duration) -> ProbeOutcome {
-    let open = async { stream::connect(connect(host, port).await?, tls, host).await };
+    let open = async { stream::connect(dial((host, port)).await?, tls, host).await };
     match tokio::time::timeout(timeout, open).await {
         Ok(Ok(_)) => ProbeOutcome::Pass,
         Ok(Err(error)) => ProbeOutcome::Fail { reason: format!("{host}:{port}: {error}") },

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hotspare_decide::message::{Down, Hello, LauncherSettings, Peer, Up, VERSION, Welcome};
 use hotspare_decide::{Decider, Input as Observed, LinkId, Member, PerMember, ProbeOutcome, Record, Settings, Time};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::handle::{Accepted, Refusal};
@@ -279,8 +280,11 @@ impl Instance {
         }
         let slot = &mut self.links[member.index()];
         let Some(open) = slot.as_mut().filter(|open| open.connection == link.0) else { return false };
-        if open.outbox.try_send(message).is_ok() {
-            return true;
+        match open.outbox.try_send(message) {
+            Ok(()) => return true,
+            // Its session has been told already.
+            Err(TrySendError::Closed(_)) => return false,
+            Err(TrySendError::Full(_)) => {}
         }
         // With its sender gone the session ends, and tells so as of any link that has closed.
         open.outbox = mpsc::channel(1).0;

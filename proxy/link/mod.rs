@@ -1,16 +1,16 @@
 //! The controller's end of the links: launchers open a websocket, prove who they are, then heartbeats, grants,
 //! orders and receipts go both ways.
 //!
-//! Owns the listener, authentication before the upgrade, one live connection an identity, and the limits on size
-//! and pace. It decides nothing: what arrives becomes a [`LinkEvent`] for the engine, what the engine says goes out
-//! in order. Wire format: `hotspare_protocol`. The other end: the launcher's crate.
+//! Owns the listener, authentication before the upgrade, one live connection an identity (that of the same launcher
+//! may be replaced), the limits on size and pace, and the datagrams beside the websockets. It decides nothing: what
+//! arrives becomes a [`LinkEvent`] for the engine, what the engine says goes out in order. Wire format: `hotspare_protocol`. The other end: the launcher's crate.
 
+mod datagrams;
 mod identity;
+mod pace;
 mod session;
-#[cfg(test)]
-mod tests;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,20 +20,24 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hotspare_decide::message::{Down, Up};
-use hotspare_protocol::{LINK_PATH, MAX_MESSAGE_BYTES, RECEIPT_PATH, decode_up};
+use hotspare_protocol::{DATAGRAMS_HEADER, INSTEAD_OF_HEADER, LINK_PATH, MAX_MESSAGE_BYTES, RECEIPT_PATH, decode_up};
 use hotspare_tls::Server;
 use hotspare_tls::stream::accept;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{
+    CONNECTION, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use datagrams::Datagrams;
 pub use identity::{Identities, Identity, LinkKey};
+use session::Session;
 
 /// Connections that may be open without having proved anything yet; more wait in the kernel's backlog.
 const MAX_UNPROVEN: usize = 256;
@@ -45,7 +49,7 @@ const OUTBOX: usize = 64;
 /// What the links tell the engine.
 #[derive(Debug)]
 pub enum LinkEvent {
-    /// A launcher proved itself; `outbox` reaches it until [`LinkEvent::Down`] of the same `connection`.
+    /// A launcher proved itself and began to speak; `outbox` reaches it until [`LinkEvent::Down`] of the same `connection`.
     Up {
         /// Whose link.
         key: LinkKey,
@@ -88,22 +92,38 @@ pub enum LinkEvent {
     },
 }
 
-/// Serves links on `listener` until it is dropped.
+/// Serves links on `listener` until it is dropped; with `datagrams`, heartbeats may come over that too.
 pub async fn serve(
     listener: TcpListener,
+    datagrams: Option<UdpSocket>,
     tls: Option<Server>,
     identities: Arc<ArcSwap<Identities>>,
     idle_after: Duration,
     events: mpsc::Sender<LinkEvent>,
 ) {
+    let datagrams = datagrams.map(|socket| Arc::new(Datagrams::new(socket)));
     let shared = Arc::new(Shared {
         identities,
+        datagrams: datagrams.clone(),
         idle_after,
         events,
         connections: AtomicU64::new(1),
-        live: Mutex::new(HashSet::new()),
+        live: Mutex::default(),
         unproven: Arc::new(Semaphore::new(MAX_UNPROVEN)),
     });
+    let receive = async {
+        match &datagrams {
+            Some(datagrams) => datagrams.receive(&shared.events).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = accept_all(listener, tls, shared.clone()) => {}
+        () = receive => {}
+    }
+}
+
+async fn accept_all(listener: TcpListener, tls: Option<Server>, shared: Arc<Shared>) {
     loop {
         let Ok(permit) = shared.unproven.clone().acquire_owned().await else { return };
         let (stream, from) = match listener.accept().await {
@@ -139,29 +159,50 @@ pub async fn serve(
 
 struct Shared {
     identities: Arc<ArcSwap<Identities>>,
+    datagrams: Option<Arc<Datagrams>>,
     idle_after: Duration,
     events: mpsc::Sender<LinkEvent>,
     connections: AtomicU64,
-    live: Mutex<HashSet<LinkKey>>,
+    /// The connection that has an identity's place.
+    live: Mutex<HashMap<LinkKey, u64>>,
     unproven: Arc<Semaphore>,
 }
 
-/// Holds an identity's one place; gives it back when dropped.
+/// Holds an identity's one place; gives it back when dropped, unless another connection has it by then.
 struct Place {
     shared: Arc<Shared>,
     key: LinkKey,
+    connection: u64,
+    /// Ends the connection of the same launcher that has the place until this one claims it.
+    before: Option<Arc<Notify>>,
 }
 
 impl Place {
-    fn take(shared: &Arc<Shared>, key: LinkKey) -> Option<Self> {
-        let free = shared.live.lock().expect("no holder of this lock panics").insert(key);
-        free.then(|| Self { shared: shared.clone(), key })
+    /// For this connection, if it is free or the same launcher has it.
+    fn take(shared: &Arc<Shared>, key: LinkKey, connection: u64, before: Option<Arc<Notify>>) -> Option<Self> {
+        let mut live = shared.live.lock().expect("no holder of this lock panics");
+        if before.is_none() && live.contains_key(&key) {
+            return None;
+        }
+        live.entry(key).or_insert(connection);
+        Some(Self { shared: shared.clone(), key, connection, before })
+    }
+
+    /// Has it from now on, and ends the connection before.
+    fn claim(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.shared.live.lock().expect("no holder of this lock panics").insert(self.key, self.connection);
+            before.notify_one();
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.live.lock().expect("no holder of this lock panics").remove(&self.key);
+        let mut live = self.shared.live.lock().expect("no holder of this lock panics");
+        if live.get(&self.key) == Some(&self.connection) {
+            live.remove(&self.key);
+        }
     }
 }
 
@@ -200,27 +241,35 @@ async fn open_link(shared: Arc<Shared>, from: SocketAddr, key: LinkKey, mut requ
     else {
         return reply(StatusCode::BAD_REQUEST, "a websocket upgrade of version 13 was expected");
     };
-    let Some(place) = Place::take(&shared, key) else {
+    let connection = shared.connections.fetch_add(1, Ordering::Relaxed);
+    let all = shared.datagrams.as_ref();
+    let instead_of = headers.get(INSTEAD_OF_HEADER).and_then(|offer| offer.to_str().ok());
+    let before = instead_of.zip(all).and_then(|(offer, all)| all.same_launcher(key, offer));
+    let Some(place) = Place::take(&shared, key, connection, before) else {
         let _ = shared.events.send(LinkEvent::Duplicate { key, from }).await;
         return reply(StatusCode::CONFLICT, "this member's link is already open; one connection an identity");
     };
+    let (offer, beside) = all.and_then(|all| all.offer(key, connection)).unzip();
     tokio::spawn(async move {
         match hyper::upgrade::on(&mut request).await {
             Ok(upgraded) => {
-                let connection = shared.connections.fetch_add(1, Ordering::Relaxed);
-                session::run(TokioIo::new(upgraded), key, connection, shared.idle_after, &shared.events).await;
+                let (idle_after, events) = (shared.idle_after, &shared.events);
+                session::run(TokioIo::new(upgraded), Session { place, beside, idle_after, events }).await;
             }
             Err(error) => tracing::debug!(%error, "links: the upgrade failed"),
         }
-        drop(place);
     });
     let mut response = reply(StatusCode::SWITCHING_PROTOCOLS, "");
     *response.body_mut() = Full::default();
     let headers = response.headers_mut();
-    headers.insert(CONNECTION, hyper::header::HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, hyper::header::HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     if let Ok(accept) = accept.parse() {
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if let Some(mut offer) = offer.and_then(|offer| HeaderValue::try_from(offer).ok()) {
+        offer.set_sensitive(true);
+        headers.insert(DATAGRAMS_HEADER, offer);
     }
     response
 }

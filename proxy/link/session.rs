@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use hotspare_decide::message::Down;
+use hotspare_decide::message::{Down, Up};
 use hotspare_protocol::{MAX_MESSAGE_BYTES, decode_up, encode_down};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -11,22 +11,29 @@ use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::{LinkEvent, LinkKey, OUTBOX};
+use super::datagrams::Beside;
+use super::pace::{PACE, Pace};
+use super::{LinkEvent, OUTBOX, Place};
 
-/// Frames a launcher may send in [`PACE_WINDOW`]: ten times what the fastest heartbeat (10 ms) asks for.
-const PACE: u32 = 1000;
-const PACE_WINDOW: Duration = Duration::from_secs(1);
+/// A websocket that is silent while datagrams come is waited for so many times longer: TCP is busy with what was lost.
+const PATIENCE: u32 = 5;
+/// After so much of that its answers go as datagrams alone. So its launcher notices, and opens another.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 /// Held for each link, and filled with zeros before each read: a heartbeat or two. A longer message takes several reads.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 
+/// Whose link, and how it is carried.
+pub(super) struct Session<'a> {
+    pub(super) place: Place,
+    /// Datagrams beside it, if they were offered.
+    pub(super) beside: Option<Beside>,
+    pub(super) idle_after: Duration,
+    pub(super) events: &'a mpsc::Sender<LinkEvent>,
+}
+
 /// Relays between one launcher and the engine; returns when the link has ended and the engine was told.
-pub(super) async fn run<S>(
-    stream: S,
-    key: LinkKey,
-    connection: u64,
-    idle_after: Duration,
-    events: &mpsc::Sender<LinkEvent>,
-) where
+pub(super) async fn run<S>(stream: S, mut session: Session<'_>)
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = WebSocketConfig::default()
@@ -36,67 +43,121 @@ pub(super) async fn run<S>(
         .write_buffer_size(0)
         .max_write_buffer_size(4 * MAX_MESSAGE_BYTES);
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits)).await;
-    let (outbox, mut orders) = mpsc::channel::<Down>(OUTBOX);
-    if events.send(LinkEvent::Up { key, connection, outbox }).await.is_err() {
-        return;
-    }
-    let why = relay(&mut socket, &mut orders, key, connection, idle_after, events).await;
-    let _ = tokio::time::timeout(Duration::from_millis(200), socket.close(None)).await;
-    let _ = events.send(LinkEvent::Down { key, connection, why }).await;
+    let why = session.relay(&mut socket).await;
+    let farewell = async {
+        let refused = Down::Refused { reason: why.clone() };
+        let _ = socket.send(Message::text(encode_down(&refused))).await;
+        socket.close(None).await
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(200), farewell).await;
+    let Place { key, connection, .. } = session.place;
+    let _ = session.events.send(LinkEvent::Down { key, connection, why }).await;
 }
 
-async fn relay<S>(
-    socket: &mut WebSocketStream<S>,
-    orders: &mut mpsc::Receiver<Down>,
-    key: LinkKey,
-    connection: u64,
-    idle_after: Duration,
-    events: &mpsc::Sender<LinkEvent>,
-) -> String
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut window_ends = Instant::now() + PACE_WINDOW;
-    let mut frames = 0;
-    let idle = tokio::time::sleep(idle_after);
-    tokio::pin!(idle);
-    loop {
-        tokio::select! {
-            frame = socket.next() => {
-                let now = Instant::now();
-                idle.as_mut().reset(now + idle_after);
-                if now >= window_ends {
-                    (window_ends, frames) = (now + PACE_WINDOW, 0);
+impl Session<'_> {
+    /// Returns why the link has ended.
+    async fn relay<S>(&mut self, socket: &mut WebSocketStream<S>) -> String
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let idle_after = self.idle_after;
+        let (outbox, mut orders) = mpsc::channel::<Down>(OUTBOX);
+        let mut outbox = Some(outbox);
+        let mut pace = Pace::default();
+        let mut heard = Instant::now();
+        let idle = tokio::time::sleep(idle_after);
+        tokio::pin!(idle);
+        loop {
+            let said = tokio::select! {
+                frame = socket.next() => {
+                    heard = Instant::now();
+                    idle.as_mut().reset(heard + idle_after);
+                    if !pace.allows(heard) {
+                        return format!("more than {PACE} messages a second");
+                    }
+                    match frame {
+                        Some(Ok(Message::Text(text))) => match decode_up(&text) {
+                            Ok(message) => Some(message),
+                            Err(error) => return error.to_string(),
+                        },
+                        Some(Ok(Message::Binary(_))) => return "a binary message; text was expected".to_owned(),
+                        Some(Ok(Message::Close(_))) | None => return "closed by the launcher".to_owned(),
+                        Some(Ok(_)) => None,
+                        Some(Err(error)) => return error.to_string(),
+                    }
                 }
-                frames += 1;
-                if frames > PACE {
-                    return format!("more than {PACE} messages a second");
+                hello = of(self.beside.as_ref().map(Beside::hello)) => Some(hello),
+                order = orders.recv() => {
+                    let Some(order) = order else { return "closed by the controller".to_owned() };
+                    if let Err(why) = self.say(socket, &order, heard).await {
+                        return why;
+                    }
+                    None
                 }
-                match frame {
-                    Some(Ok(Message::Text(text))) => match decode_up(&text) {
-                        Ok(message) => {
-                            if events.send(LinkEvent::Message { key, connection, message }).await.is_err() {
-                                return "the controller is stopping".to_owned();
-                            }
-                        }
-                        Err(error) => return error.to_string(),
-                    },
-                    Some(Ok(Message::Binary(_))) => return "a binary message; text was expected".to_owned(),
-                    Some(Ok(Message::Close(_))) | None => return "closed by the launcher".to_owned(),
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return error.to_string(),
+                () = of(self.beside.as_ref().map(Beside::replaced)) => {
+                    return "its launcher has opened another".to_owned();
                 }
+                () = &mut idle => {
+                    let lives = self.beside.as_ref().is_some_and(|beside| beside.heard_within(idle_after));
+                    if !lives || heard.elapsed() >= idle_after * PATIENCE {
+                        return format!("silent for {:?}", heard.elapsed());
+                    }
+                    idle.as_mut().reset(Instant::now() + idle_after);
+                    None
+                }
+            };
+            if let Some(message) = said
+                && !self.pass_on(message, &mut outbox).await
+            {
+                return "the controller is stopping".to_owned();
             }
-            order = orders.recv() => {
-                let Some(order) = order else { return "closed by the controller".to_owned() };
-                let frame = Message::text(encode_down(&order));
-                match tokio::time::timeout(idle_after, socket.send(frame)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return error.to_string(),
-                    Err(_) => return format!("the launcher took nothing for {idle_after:?}"),
-                }
-            }
-            () = &mut idle => return format!("silent for {idle_after:?}"),
         }
+    }
+
+    /// Passes on what a launcher says; false if nobody takes it any more. With its first word the link is up, and takes
+    /// the place of the one before: until then that goes on.
+    async fn pass_on(&mut self, message: Up, outbox: &mut Option<mpsc::Sender<Down>>) -> bool {
+        if self.beside.as_ref().is_some_and(|beside| !beside.is_new(&message)) {
+            return true;
+        }
+        let Place { key, connection, .. } = self.place;
+        if let Some(outbox) = outbox.take() {
+            self.place.claim();
+            if self.events.send(LinkEvent::Up { key, connection, outbox }).await.is_err() {
+                return false;
+            }
+        }
+        let greeting = matches!(message, Up::Hello(_));
+        let taken = self.events.send(LinkEvent::Message { key, connection, message }).await.is_ok();
+        if let Some(beside) = self.beside.as_ref().filter(|_| greeting) {
+            beside.greeted();
+        }
+        taken
+    }
+
+    /// Sends an order, by the way its question came too; why the link has ended if it has.
+    async fn say<S>(&mut self, socket: &mut WebSocketStream<S>, order: &Down, heard: Instant) -> Result<(), String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let text = encode_down(order);
+        if let Some(beside) = &mut self.beside
+            && beside.answer(order, &text).await
+            && heard.elapsed() > STUCK_AFTER
+        {
+            return Ok(());
+        }
+        match tokio::time::timeout(self.idle_after, socket.send(Message::text(text))).await {
+            Ok(sent) => sent.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("the launcher took nothing for {:?}", self.idle_after)),
+        }
+    }
+}
+
+/// What this comes to, if there is something to wait for.
+async fn of<F: Future>(awaited: Option<F>) -> F::Output {
+    match awaited {
+        Some(awaited) => awaited.await,
+        None => std::future::pending().await,
     }
 }

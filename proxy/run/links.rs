@@ -1,11 +1,14 @@
 //! The link server of this process: opened, and closed when another process takes the launchers over.
 
-use std::net::TcpListener;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hotspare_tls::Server;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -53,9 +56,11 @@ impl Links {
             return Ok(());
         }
         let listener = tokio::net::TcpListener::from_std(self.listener.try_clone()?)?;
+        let datagrams = datagrams(listener.local_addr()?);
+        let datagrams = datagrams.inspect_err(|error| tracing::warn!(%error, "links: heartbeats by websocket alone"));
         let (sender, mut events) = mpsc::channel(QUEUE);
         let (tls, identities) = (self.tls.clone(), self.identities.clone());
-        self.tasks.push(tokio::spawn(link::serve(listener, tls, identities, self.idle_after, sender)));
+        self.tasks.push(tokio::spawn(link::serve(listener, datagrams.ok(), tls, identities, self.idle_after, sender)));
         let engine = self.engine.clone();
         self.tasks.push(tokio::spawn(async move {
             while let Some(event) = events.recv().await {
@@ -67,8 +72,19 @@ impl Links {
         Ok(())
     }
 
-    /// Accepts no more. What is open is closed with the next heartbeat, which nobody takes any more.
+    /// Accepts no more, neither connections nor datagrams. What is open is closed with the next heartbeat, which nobody takes any more.
     pub(super) fn close(&mut self) {
         self.tasks.drain(..).for_each(|task| task.abort());
     }
+}
+
+/// Where heartbeats may come as datagrams: the same address and number of port. Two processes have it for a moment while one
+/// takes over from the other; whose datagrams the other gets are lost then.
+fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    UdpSocket::from_std(socket.into())
 }

@@ -107,7 +107,7 @@ section! {
 section! {
     /// Where launchers connect to.
     pub(in crate::config) Links {
-        /// Where it listens. Keep it to the network that the Node-RED machines are in.
+        /// Where it listens, by TCP, and by UDP for heartbeats that are overdue. Keep it to the network that the Node-RED machines are in.
         listen: Option<SocketAddr>, otherwise "0.0.0.0:9481 if some launcher.kind is \"hotspare\", else nowhere";
         /// TLS of it: launchers connect by wss:// then, and by nothing else.
         tls: Option<Located<ServerTls>>, otherwise "launchers connect by ws://, their token and every order readable on the way";

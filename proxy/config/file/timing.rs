@@ -19,7 +19,7 @@ section! {
         fall: u32 = 3, in 1 .. 100;
         /// How long after a start of its flows a member's bad checks don't count. Raise it for flows that take long to serve.
         start_grace: Duration = "2s", in "0s" .. "1h";
-        /// How long Node-RED's event loop may stand still before it counts as hung; below that it is busy. Raise it for flows that compute long.
+        /// How long Node-RED's event loop may stand still before it counts as hung; below that it is busy. What it waits for a processor counts half at least. Raise it for flows that compute long.
         hang_after: Duration = "2s", in "200ms" .. "10m";
         /// What is checked; all must be good.
         check: Vec<Located<HealthCheck>>, otherwise "one of kind \"tcp\"";

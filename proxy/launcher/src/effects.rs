@@ -142,6 +142,7 @@ impl Shell {
             port: None,
             beat: None,
             lag_ms: 0,
+            waited: Duration::ZERO,
             status: None,
             safe,
             restarting: false,

@@ -16,6 +16,7 @@ mod child;
 mod clock;
 mod context;
 mod cut;
+mod datagrams;
 mod effects;
 mod jitter;
 mod link;

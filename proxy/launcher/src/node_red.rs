@@ -182,7 +182,16 @@ impl NodeRed {
 
     /// Resident memory in bytes and processor time in seconds so far, of Node-RED itself.
     pub(crate) fn usage(&self) -> Option<(u64, f64)> {
-        crate::resources::usage(Path::new(&format!("/proc/{}", self.pid.as_raw_nonzero())))
+        crate::resources::usage(Path::new(&self.proc()))
+    }
+
+    /// How long its event loop has waited for a processor so far; nothing where the kernel doesn't say.
+    pub(crate) fn waited(&self) -> Duration {
+        crate::resources::waited(Path::new(&self.proc())).unwrap_or_default()
+    }
+
+    fn proc(&self) -> String {
+        format!("/proc/{}", self.pid.as_raw_nonzero())
     }
 }
 

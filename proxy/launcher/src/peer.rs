@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use hotspare_decide::message::{Peer, PromiseAnswer, PromiseAsk};
 use hotspare_protocol::PROMISE_PATH;
+use hotspare_tls::dial::dial;
 use hotspare_tls::stream::{Expected, connect};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// An answer after this is of no use: the guard has asked again meanwhile.
@@ -72,7 +72,7 @@ async fn send(
         _ => return Err("its address is not http:// or https://".to_owned()),
     };
     let host = host.trim_end_matches('/');
-    let stream = TcpStream::connect(host).await.map_err(|e| e.to_string())?;
+    let stream = dial(host).await.map_err(|e| e.to_string())?;
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let stream = connect(stream, tls, name).await.map_err(|e| e.to_string())?;

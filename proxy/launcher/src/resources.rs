@@ -71,10 +71,33 @@ pub(crate) fn usage(proc: &Path) -> Option<(u64, f64)> {
     Some((pages * page, f64::from(ticks) / f64::from(u32::try_from(per_second).ok()?)))
 }
 
+/// How long the first thread of the process at `proc` has waited for a processor so far: it could run, and others did.
+pub(crate) fn waited(proc: &Path) -> Option<Duration> {
+    let text = fs::read_to_string(proc.join("schedstat")).ok()?;
+    // On a processor, waiting for one, and how often: sched-stats.rst of the kernel.
+    text.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+}
+
+/// How long an event loop stood still of its own doing. A machine whose processors are all taken makes everything late: that
+/// is no hang. `waited`: for a processor, since the loop last turned. Half of any lag counts in any case.
+pub(crate) fn own_lag(lag: Duration, waited: Duration) -> Duration {
+    lag.saturating_sub(waited).max(lag / 2)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_a_busy_machine_costs_is_no_hang_but_nothing_hangs_for_ever() {
+        let ms = Duration::from_millis;
+        assert_eq!(own_lag(ms(1900), ms(0)), ms(1900));
+        assert_eq!(own_lag(ms(2100), ms(300)), ms(1800));
+        assert_eq!(own_lag(ms(4000), ms(3900)), ms(2000));
+        let before = waited(Path::new("/proc/self")).unwrap();
+        assert!(waited(Path::new("/proc/self")).unwrap() >= before);
+    }
 
     #[test]
     fn this_process_uses_memory() {

@@ -30,10 +30,12 @@ use crate::module::{EXIT_REFUSED, Flows, Order, Report, Status};
 use crate::node_red::{Ending, Happening, NodeRed, What};
 use crate::output::Output;
 use crate::record::StateDir;
-use crate::resources::Samples;
+use crate::resources::{Samples, own_lag};
 use crate::undertaker::Undertaker;
 use crate::waiting::{Goal, Outcome, Waiting};
 
+/// An event loop with less lag has just turned: two of its beats.
+const TURNS: Duration = Duration::from_millis(100);
 /// How long the links may take to send what waits when the launcher ends.
 const LINKS_CLOSE_WITHIN: Duration = Duration::from_millis(500);
 
@@ -185,6 +187,8 @@ pub(crate) struct Current {
     /// Number and time of arrival of the module's last beat.
     pub(crate) beat: Option<(u64, Time)>,
     pub(crate) lag_ms: u32,
+    /// For a processor, when its event loop last turned.
+    pub(crate) waited: Duration,
     pub(crate) status: Option<Status>,
     pub(crate) safe: bool,
     /// Its own launcher was asked to restart it.
@@ -427,6 +431,11 @@ impl Shell {
         let Some(current) = &mut self.current else { return };
         current.beat = Some((seq, now()));
         current.lag_ms = lag_ms;
+        let (lag, waited) = (Duration::from_millis(lag_ms.into()), current.red.waited());
+        if lag < TURNS {
+            current.waited = waited;
+        }
+        let own = own_lag(lag, waited.saturating_sub(current.waited));
         let changed = current.status.as_ref() != Some(&status);
         let booted = status.flows != Flows::Booting;
         if booted && current.boot_ms.is_none() {
@@ -453,7 +462,7 @@ impl Shell {
         current.status = Some(status);
         // While Node-RED loads its palette its event loop may stand still for long: the boot has its own deadline.
         if booted {
-            told.push(ModuleEvent::Lag { ms: u64::from(lag_ms) });
+            told.push(ModuleEvent::Lag { ms: u64::try_from(own.as_millis()).unwrap_or(u64::MAX) });
         }
         for event in told {
             self.guard.handle(now(), GuardInput::Module { process: run, event });

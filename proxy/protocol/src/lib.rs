@@ -1,16 +1,18 @@
 //! Between a launcher and the controllers, and between the launchers of a pair: the wire.
 //!
 //! Owns the encoding of [`hotspare_decide::message`] (one JSON text frame a message), its version and size
-//! limits, and how both ends authenticate. Never opens a socket and never decides anything: the controller's
+//! limits, how both ends authenticate, and how heartbeats are sealed as datagrams. Never opens a socket and never decides anything: the controller's
 //! end is `proxy/link`, the launcher's end is `proxy/launcher`.
 //!
-//! Compatibility: an unknown field is ignored, an unknown kind of message is skipped and counted, an unknown
-//! [`VERSION`](hotspare_decide::message::VERSION) is refused with a reason.
+//! Compatibility: an unknown field is ignored; an unknown kind of message is skipped by a launcher and closes the link at
+//! a controller; an unknown [`VERSION`](hotspare_decide::message::VERSION) is refused with a reason.
 
 mod auth;
+mod datagram;
 mod wire;
 
 pub use auth::{SECRET_BYTES, Secret, flows_key, peer_secret, same_secret};
+pub use datagram::{DATAGRAMS_HEADER, End, INSTEAD_OF_HEADER, MAX_DATAGRAM_BYTES, Offer, Opener, Sealer, link_of};
 pub use wire::{DecodeError, MAX_MESSAGE_BYTES, decode_down, decode_up, encode_down, encode_up};
 
 /// Path on the controller's link listener to which a launcher opens its websocket.

@@ -19,17 +19,13 @@ const STALL_EVERY: Duration = Duration::from_secs(10);
 /// Lost of the packets of each member, in each direction.
 const LOSS_PERCENT: u8 = 20;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// The kernel sends a lost packet again after 200 ms at the soonest: with one packet in five lost, three tries are too few,
-/// and no more fit into the default of one second. So an operator of such a network would set it.
-const TTL: &str = "3s";
 /// Of the proxy's events, and of a launcher's output.
 const LINES_TOLD: usize = 12;
 
 /// Keeps a pair under all that for `time`; `load` says whether to make the load too, on a machine that has none. True if
 /// the active never changed and the witness found nothing.
 pub fn run(time: Duration, node_red: NodeRed, load: bool) -> bool {
-    let config = format!("{}[instance.lease]\nttl = \"{TTL}\"\n", Setup::default().config);
-    let mut pair = Setup { lab: true, all_senders: true, node_red, config, ..Setup::default() }.start();
+    let mut pair = Setup { lab: true, all_senders: true, node_red, ..Setup::default() }.start();
     let active = pair.wait_until_steady();
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let hogs: Vec<Process> = (0..cores).filter(|_| load).map(hog).collect();

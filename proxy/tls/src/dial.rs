@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 
 /// Long for a network, short for a health check.
 const ANOTHER_AFTER: Duration = Duration::from_millis(200);
@@ -19,14 +19,14 @@ const MOST: usize = 5;
 ///
 /// # Errors
 /// As the first attempt that has an outcome.
-pub(crate) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+pub async fn dial(to: impl ToSocketAddrs + Clone) -> io::Result<TcpStream> {
     let mut attempts = FuturesUnordered::new();
-    attempts.push(TcpStream::connect((host, port)));
+    attempts.push(TcpStream::connect(to.clone()));
     loop {
         tokio::select! {
             Some(outcome) = attempts.next() => return outcome,
             () = tokio::time::sleep(ANOTHER_AFTER), if attempts.len() < MOST => {
-                attempts.push(TcpStream::connect((host, port)));
+                attempts.push(TcpStream::connect(to.clone()));
             }
         }
     }
