@@ -84,10 +84,16 @@ def pair(spec: dict, where: str, proxies: int) -> None:
     promise(len(state) == 1, where, "the launcher's state is on the volume")
 
 
-def rights(role: dict, where: str) -> None:
-    verbs = sorted(verb for rule in role["rules"] for verb in rule["verbs"])
+def rights(role: dict, where: str, members: list[str], labels: bool) -> None:
+    on_pods = [rule for rule in role["rules"] if rule["resources"] == ["pods"]]
+    on_leases = [rule for rule in role["rules"] if rule not in on_pods]
+    promise(bool(on_pods) == (labels and bool(members)), where, "rights on pods only where the active's pod is labelled")
+    for rule in on_pods:
+        promise(rule["apiGroups"] == [""] and rule["verbs"] == ["patch"], where, "of pods, patch and no more")
+        promise(sorted(rule["resourceNames"]) == sorted(members), where, "of the members' pods alone, by name")
+    verbs = sorted(verb for rule in on_leases for verb in rule["verbs"])
     promise(verbs == ["create", "get", "update", "watch"], where, "create, get, update, watch, and no more")
-    for rule in role["rules"]:
+    for rule in on_leases:
         promise(rule["apiGroups"] == ["coordination.k8s.io"] and rule["resources"] == ["leases"], where, "rights on leases alone")
         promise(bool(rule.get("resourceNames")) or rule["verbs"] == ["create"], where, "everything but create for one name only")
 
@@ -166,7 +172,8 @@ def main(files: list[str]) -> int:
         for document in by_kind.get("Ingress", []):
             ingress(document, f"{file} Ingress {document['metadata']['name']}")
         for document in by_kind.get("Role", []):
-            rights(document, f"{file} Role {document['metadata']['name']}")
+            members = [f"{s['metadata']['name']}-{n}" for s in by_kind.get("StatefulSet", []) for n in (0, 1)]
+            rights(document, f"{file} Role {document['metadata']['name']}", members, "active_label" in config)
         promise("ClusterRole" not in by_kind, file, "no rights over the cluster")
         promise("Secret" not in by_kind, file, "no secret comes out of the chart")
     for problem in problems:

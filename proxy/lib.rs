@@ -2,6 +2,7 @@
 //!
 //! Bird's eye view and code map: `ARCHITECTURE.md`.
 
+pub mod active_label;
 pub mod admin;
 pub mod cli;
 pub mod clock;

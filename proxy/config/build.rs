@@ -108,10 +108,11 @@ impl<'r> Builder<'r> {
         let kind = match (store.kind, &store.kubernetes, &store.etcd) {
             (file::StoreKind::File, ..) => StoreKind::File,
             (file::StoreKind::Kubernetes, Some(at), _) => {
-                StoreKind::Kubernetes { lease: at.lease.clone(), namespace: at.namespace.clone() }
+                let (namespace, active_label) = (at.namespace.clone(), at.active_label.clone());
+                StoreKind::Kubernetes { lease: at.lease.clone(), namespace, active_label }
             }
             (file::StoreKind::Kubernetes, None, _) => {
-                StoreKind::Kubernetes { lease: Name::fixed("hotspare"), namespace: None }
+                StoreKind::Kubernetes { lease: Name::fixed("hotspare"), namespace: None, active_label: None }
             }
             (file::StoreKind::Etcd, _, etcd) => {
                 let etcd = etcd.as_ref()?;

@@ -27,7 +27,7 @@ const NEEDED: [(&str, &str); 7] = [
 ];
 
 /// Values for keys that may be left out and have no default to show.
-const POSSIBLE: [(&str, &str); 36] = [
+const POSSIBLE: [(&str, &str); 37] = [
     ("proxy.name", "\"proxy-1\""),
     ("admin.token.name", "\"shift-leader\""),
     ("admin.token.role", "\"operate\""),
@@ -42,6 +42,7 @@ const POSSIBLE: [(&str, &str); 36] = [
     ("links.tls.client_ca_file", "\"/etc/hotspare/launchers-ca.crt\""),
     ("links.listen", "\"10.0.0.1:9481\""),
     ("store.kubernetes.namespace", "\"node-red\""),
+    ("store.kubernetes.active_label", "\"hotspare/active\""),
     ("store.etcd.endpoints", "[\"http://10.0.0.21:2379\", \"http://10.0.0.22:2379\", \"http://10.0.0.23:2379\"]"),
     ("store.etcd.user", "\"hotspare\""),
     ("store.etcd.password_file", "\"/etc/hotspare/etcd.password\""),

@@ -44,7 +44,7 @@ pub use reference::reference;
 pub use schema::schema;
 pub use secret::{Secrets, Tokens};
 pub use value::parse_duration;
-pub use value::{HostPort, LogFilter, Name, Network, OrOff, Percent, Sni, StatusRange, Url, Window};
+pub use value::{HostPort, Label, LogFilter, Name, Network, OrOff, Percent, Sni, StatusRange, Url, Window};
 
 impl Config {
     /// Reads, checks and completes a configuration file.

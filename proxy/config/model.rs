@@ -15,7 +15,7 @@ pub use instance::{Check, Drill, Health, Instance, Launcher, Listener, Member, M
 
 use super::file::{EventKind, Log, Role};
 use super::secret::Tokens;
-use super::value::{Name, Url};
+use super::value::{Label, Name, Url};
 
 /// Everything `hotspare run` works with, all defaults applied.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,6 +109,8 @@ pub enum StoreKind {
         lease: Name,
         /// Its namespace; `None` means that of the pod.
         namespace: Option<Name>,
+        /// The key of the label that the active's pod carries, if any.
+        active_label: Option<Label>,
     },
     /// etcd.
     Etcd {

@@ -18,7 +18,7 @@ pub use time::Window;
 pub use time::parse_duration;
 pub(super) use time::write_duration;
 pub(super) use word::one_of;
-pub use word::{LogFilter, Name, StatusRange};
+pub use word::{Label, LogFilter, Name, StatusRange};
 
 use super::key::Kind;
 

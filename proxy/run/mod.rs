@@ -36,7 +36,7 @@ use crate::events::{EventLog, Level};
 use crate::observations::Recorder;
 use crate::takeover::{Asked, Elder, Heir, Sockets};
 use crate::traffic::Traffic;
-use crate::{hooks, notify};
+use crate::{active_label, hooks, notify};
 use keeper::Keeper;
 use links::Links;
 use site::Site;
@@ -137,6 +137,11 @@ async fn serve(config: &Config, file: &Path, takeover: bool, passed: Listening) 
     links.iter_mut().try_for_each(Links::open).map_err(failed("links: the listener could not be served"))?;
     for hook in &config.hooks {
         tokio::spawn(hooks::run(hook.clone(), events.clone()));
+    }
+    if let Some(pods) =
+        active_label::pods(config).await.map_err(std::io::Error::other).map_err(failed("no pod can be labelled"))?
+    {
+        tokio::spawn(active_label::run(pods, handle.clone(), events.clone()));
     }
     let stopping = Arc::new(AtomicBool::new(false));
     let access = site.access.clone();

@@ -94,7 +94,7 @@ impl GroupStore {
                 })?;
                 Ok(Self::start(me, &config.store, etcd, engine))
             }
-            StoreKind::Kubernetes { lease, namespace } => {
+            StoreKind::Kubernetes { lease, namespace, .. } => {
                 let namespace = namespace.as_ref().map(|name| name.as_str().to_owned());
                 let lease = Kubernetes::find(lease.as_str().to_owned(), namespace, connect_timeout).await?;
                 Ok(Self::start(me, &config.store, lease, engine))

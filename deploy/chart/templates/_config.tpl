@@ -31,6 +31,9 @@ dir = "/var/lib/hotspare"
 [store.kubernetes]
 lease = {{ toJson $name }}
 namespace = {{ toJson .Release.Namespace }}
+{{- with .Values.activeLabel }}
+active_label = {{ toJson . }}
+{{- end }}
 {{- else if eq .Values.store.kind "etcd" }}
 
 [store.etcd]

@@ -85,6 +85,9 @@ capabilities:
 
 {{/* Refuses values that would install something other than what they seem to say. */}}
 {{- define "hotspare.validate" -}}
+{{- if and .Values.activeLabel (ne .Values.store.kind "kubernetes") }}
+{{- fail "activeLabel needs store.kind=kubernetes: with another store the proxies may ask the API server for nothing" }}
+{{- end }}
 {{- if and (eq .Values.store.kind "file") (gt (int .Values.proxy.replicas) 1) }}
 {{- fail "store.kind=file is for one proxy: set proxy.replicas=1, or store.kind to kubernetes or etcd" }}
 {{- end }}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::read::Located;
 use crate::config::section::section;
-use crate::config::value::{LogFilter, Name, Url, one_of};
+use crate::config::value::{Label, LogFilter, Name, Url, one_of};
 
 section! {
     /// This proxy itself.
@@ -153,6 +153,8 @@ section! {
         lease: Name = "hotspare";
         /// Namespace of the Lease.
         namespace: Option<Name>, otherwise "the namespace of the pod";
+        /// Label that the active's pod carries, with the value "true", for selectors of what isn't proxied. Pods are named as their members, and the proxies need the right to patch them.
+        active_label: Option<Label>, otherwise "no pod is labelled";
     }
 }
 

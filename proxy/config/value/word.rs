@@ -49,6 +49,38 @@ impl Scalar for Name {
     }
 }
 
+/// A label of Kubernetes: a name, or a domain, `/` and a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label(pub String);
+
+impl Scalar for Label {
+    fn kind() -> Kind {
+        Kind::Text {
+            what: "the key of a label, such as \"hotspare/active\": a name, or a domain, \"/\" and a name",
+            pattern: "^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+        }
+    }
+
+    fn parse(raw: Raw<'_>) -> Result<Self, Mismatch> {
+        let Raw::Text(text) = raw else {
+            return Err(Mismatch::plain());
+        };
+        let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
+        let ends_well = |word: &str| {
+            let ends = [word.chars().next(), word.chars().last()];
+            ends.iter().all(|end| end.is_some_and(|c| c.is_ascii_alphanumeric()))
+        };
+        let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let in_domain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+        let good_domain = domain.is_none_or(|d| ends_well(d) && d.len() <= 253 && d.chars().all(in_domain));
+        if good_domain && ends_well(name) && name.len() <= 63 && name.chars().all(inside) {
+            Ok(Label(text.to_owned()))
+        } else {
+            Err(Mismatch::plain())
+        }
+    }
+}
+
 /// What to log, as tracing's filters are written: `"info"`, or `"info,hotspare::engine=debug"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFilter(pub String);

@@ -20,10 +20,12 @@ pub mod backend;
 mod clock;
 mod document;
 mod election;
+mod pods;
 mod shell;
 
 pub use document::{Document, Entry, MAX_DOCUMENT_BYTES};
 pub use election::{
     Answer, Effect, Election, Event, Input, LostWhy, Request, Revision, Rule, Settings, Ticket, stretch,
 };
+pub use pods::{ACTIVE, Pods};
 pub use shell::{Group, GroupConfig, Handle};

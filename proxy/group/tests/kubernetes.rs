@@ -9,8 +9,8 @@ mod support;
 use std::time::Duration;
 
 use conformance::Proxy;
-use hotspare_group::Answer;
 use hotspare_group::backend::{Backend, Kubernetes, STATE_ANNOTATION};
+use hotspare_group::{Answer, Pods};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use shim::ApiServerShimOverEtcd;
@@ -96,4 +96,29 @@ async fn with_etcd_frozen_behind_the_server_nobody_leads_and_a_stale_read_helps_
         document = other.leads() => document,
     };
     assert_eq!(led.records["line-1"].record, serde_json::json!({"epoch": 7}), "what was durable is there");
+}
+
+#[tokio::test]
+async fn the_actives_pod_carries_the_label_and_keeps_what_others_put_on_it() {
+    let etcd = Cluster::start(1).await;
+    let shim = ApiServerShimOverEtcd::start(etcd.endpoints()).await;
+    let config = Config::new(format!("http://{}", shim.address).parse().unwrap());
+    let pods = Pods::at(config, "hotspare/active".into(), Some("default".into()), CONNECT).unwrap();
+    let key = shim::pod_key("default", "line-1-0");
+    let pod = serde_json::json!({"metadata": {"name": "line-1-0", "namespace": "default", "uid": "1",
+        "labels": {"hotspare/pair": "line-1"}}, "spec": {"containers": []}});
+    let mut client = etcd.client().await;
+    client.put(key.as_str(), pod.to_string(), None).await.unwrap();
+    let mut there = async || -> serde_json::Value {
+        serde_json::from_slice(client.get(key.as_str(), None).await.unwrap().kvs()[0].value()).unwrap()
+    };
+
+    pods.set("line-1-0", true).await.unwrap();
+    let labels = serde_json::json!({"hotspare/pair": "line-1", "hotspare/active": "true"});
+    assert_eq!(there().await["metadata"]["labels"], labels);
+    pods.set("line-1-0", true).await.unwrap();
+    pods.set("line-1-0", false).await.unwrap();
+    assert_eq!(there().await, pod, "it is as it was");
+    let why = pods.set("line-1-1", true).await.unwrap_err();
+    assert!(why.contains("\"line-1-1\" not found (404)"), "{why}");
 }

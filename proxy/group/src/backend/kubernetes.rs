@@ -52,17 +52,12 @@ impl Kubernetes {
     /// # Errors
     /// In words: what about `config` cannot be used.
     pub fn at(
-        mut config: Config,
+        config: Config,
         lease: String,
         namespace: Option<String>,
         connect_timeout: Duration,
     ) -> Result<Self, String> {
-        // An election counts from when a request was sent, and reads back what it doesn't know: nothing below it may
-        // try twice or wait.
-        config.default_retry = false;
-        config.connect_timeout = Some(connect_timeout);
-        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|e| format!("kubernetes: {e}"))?;
+        let (client, namespace) = client(config, namespace, connect_timeout)?;
         Ok(Self { leases: Api::namespaced(client, &namespace), name: lease, last: Mutex::new(None) })
     }
 
@@ -82,6 +77,21 @@ impl Kubernetes {
             Err(error) => Answer::Failed(words(&error)),
         }
     }
+}
+
+/// A client that asks once, and the namespace to ask in: `namespace`, or the one of `config`.
+pub(crate) fn client(
+    mut config: Config,
+    namespace: Option<String>,
+    connect_timeout: Duration,
+) -> Result<(Client, String), String> {
+    // An election counts from when a request was sent, and reads back what it doesn't know: nothing below it may
+    // try twice or wait.
+    config.default_retry = false;
+    config.connect_timeout = Some(connect_timeout);
+    let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+    let client = Client::try_from(config).map_err(|e| format!("kubernetes: {e}"))?;
+    Ok((client, namespace))
 }
 
 /// The uid belongs to it: a Lease that was deleted and made again is another one.

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 pub use etcd::Etcd;
 use hotspare_tls::ClientFiles;
+pub(crate) use kubernetes::client;
 pub use kubernetes::{Kubernetes, STATE_ANNOTATION};
 pub use memory::Memory;
 

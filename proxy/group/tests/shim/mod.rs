@@ -1,4 +1,5 @@
-//! `api_server_shim_over_etcd`: speaks enough of the Kubernetes API for one Lease, over a real etcd.
+//! `api_server_shim_over_etcd`: speaks enough of the Kubernetes API for one Lease, over a real etcd, and takes merge
+//! patches of pods.
 //!
 //! It is no API server, and nothing that passes against it has been tested on Kubernetes. It is there so that kube
 //! itself is exercised, and keeps what misleads: a PUT that changes nothing keeps its resourceVersion (two writers of
@@ -47,6 +48,8 @@ struct Shim {
 
 /// What a path and its query ask for.
 struct Ask {
+    /// Of pods, where it is not of Leases.
+    of_pods: bool,
     namespace: String,
     name: Option<String>,
     query: HashMap<String, String>,
@@ -89,6 +92,8 @@ impl Shim {
         let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let sent = serde_json::from_slice(&body).unwrap_or(Value::Null);
         match (method, ask.name.clone()) {
+            (Method::PATCH, Some(name)) if ask.of_pods => self.patch(&ask, &name, &sent).await,
+            _ if ask.of_pods => status(405, "MethodNotAllowed", "of pods the shim knows PATCH only", None),
             (Method::GET, Some(name)) => self.get(&ask, &name).await,
             (Method::GET, None) if ask.query.contains_key("watch") => self.watch(&ask),
             (Method::POST, None) => self.create(&ask, sent).await,
@@ -151,6 +156,24 @@ impl Shim {
         }
     }
 
+    /// A merge patch of a pod's metadata, without a version: whoever comes last wins.
+    async fn patch(&self, ask: &Ask, name: &str, sent: &Value) -> Response<Body> {
+        let key = pod_key(&ask.namespace, name);
+        loop {
+            let Some((version, mut object)) = self.read(&key).await else {
+                let details = json!({"name": name, "kind": "pods"});
+                return status(404, "NotFound", &format!("pods \"{name}\" not found"), Some(details));
+            };
+            merge(&mut object, sent);
+            let same = Compare::mod_revision(key.as_str(), CompareOp::Equal, version);
+            if self.write(&key, same, &object).await.is_some() {
+                object["kind"] = json!("PartialObjectMetadata");
+                object["apiVersion"] = json!("meta.k8s.io/v1");
+                return answer(200, &object);
+            }
+        }
+    }
+
     /// The revision of the write, or `None` if the precondition did not hold.
     async fn write(&self, key: &str, precondition: Compare, object: &Value) -> Option<i64> {
         let put = TxnOp::put(key, object.to_string(), None);
@@ -177,16 +200,42 @@ impl Shim {
 
 impl Ask {
     fn parse(uri: &hyper::Uri) -> Option<Self> {
-        let rest = uri.path().strip_prefix("/apis/coordination.k8s.io/v1/namespaces/")?;
+        let leases = uri.path().strip_prefix("/apis/coordination.k8s.io/v1/namespaces/");
+        let (rest, kind) = match leases {
+            Some(rest) => (rest, "leases"),
+            None => (uri.path().strip_prefix("/api/v1/namespaces/")?, "pods"),
+        };
         let mut parts = rest.split('/');
         let namespace = parts.next()?.to_owned();
-        (parts.next()? == "leases").then_some(())?;
+        (parts.next()? == kind).then_some(())?;
         let name = parts.next().filter(|name| !name.is_empty()).map(str::to_owned);
         let query = uri.query().unwrap_or("").split('&').filter_map(|pair| {
             let (key, value) = pair.split_once('=')?;
             Some((key.to_owned(), value.replace("%3D", "=")))
         });
-        Some(Self { namespace, name, query: query.collect() })
+        Some(Self { of_pods: kind == "pods", namespace, name, query: query.collect() })
+    }
+}
+
+/// Where the shim keeps a pod.
+pub fn pod_key(namespace: &str, name: &str) -> String {
+    format!("/registry/pods/{namespace}/{name}")
+}
+
+/// RFC 7396.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in fields {
+        match value {
+            Value::Null => drop(target.as_object_mut().unwrap().remove(name)),
+            value => merge(&mut target[name], value),
+        }
     }
 }
 
