@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -69,7 +69,9 @@ impl Plain {
 /// The next connection that carries something or stays open: health checks connect and close at once.
 fn accept_real(listener: &TcpListener) -> TcpStream {
     listener.set_nonblocking(true).unwrap();
+    let began = Instant::now();
     loop {
+        assert!(began.elapsed() < PATIENCE, "no client came to the member, only health checks");
         let (stream, _) = wait_until(PATIENCE, "a connection to the member", || listener.accept());
         stream.set_nonblocking(false).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
