@@ -198,6 +198,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::process::{Command, Stdio};
+    use std::time::Instant;
 
     #[test]
     fn what_an_earlier_launcher_had_taken_on_is_ended_and_another_with_its_number_is_not() {
@@ -219,6 +220,10 @@ mod tests {
     #[test]
     fn a_program_is_found_by_its_environment() {
         let mut program = Command::new("sleep").arg("60").env("HOTSPARE_PROCESS", "1999999999").spawn().unwrap();
+        let began = Instant::now();
+        while environment(Pid::from_child(&program)).is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(20), "its environment can't be read");
+        }
         end_started_by(Pid::from_raw(1_999_999_999).unwrap());
         assert!(!program.wait().unwrap().success());
     }
