@@ -65,12 +65,18 @@ impl Listening {
 
 impl Worker {
     pub(crate) fn add_listener(&mut self, spec: ThreadListener, sockets: Vec<Listened>) {
+        let place = self.keep_listener(Listening::new(spec, false));
+        self.watch_sockets(place, sockets);
+    }
+
+    /// Returns its place.
+    pub(crate) fn keep_listener(&mut self, listening: Listening) -> usize {
         let place = self.listeners.iter().position(Option::is_none).unwrap_or_else(|| {
             self.listeners.push(None);
             self.listeners.len() - 1
         });
-        self.listeners[place] = Some(Listening::new(spec, false));
-        self.watch_sockets(place, sockets);
+        self.listeners[place] = Some(listening);
+        place
     }
 
     /// Helps the other threads with a listener.

@@ -20,12 +20,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 impl Worker {
     pub(crate) fn add_named(&mut self, front: ListenerId, names: &[String], spec: ThreadListener) {
-        let listening = Listening::new(spec, true);
-        let place = self.listeners.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.listeners.push(None);
-            self.listeners.len() - 1
-        });
-        self.listeners[place] = Some(listening);
+        let place = self.keep_listener(Listening::new(spec, true));
         let fronts = self.listeners.iter_mut().enumerate().filter_map(|(at, l)| Some((l.as_mut()?, at)));
         for (front, at) in fronts.filter(|(l, _)| l.spec.id == front) {
             let first = front.names.is_empty();
