@@ -183,6 +183,8 @@ fn a_proxy_leads_by_an_etcd_that_asks_for_its_certificate_and_says_why_it_does_n
         command.arg(format!("--{option}={value}"));
     }
     let _etcd = Process::start("etcd", command);
+    // What keeps the proxy away is told once: it must be the certificate.
+    wait_until(SOON, "etcd to listen", || std::net::TcpStream::connect(etcd));
     let trusted = folder.path().join("trusted.crt");
     fs::copy(theirs.file("ca.crt"), &trusted).unwrap();
     let config = folder.path().join("hotspare.toml");
