@@ -141,15 +141,22 @@ impl Decider {
 
     pub(super) fn step_fencing(&mut self) -> bool {
         self.press_fences();
-        if self.any_unfenced() && !self.may_go_back() {
-            let unreachable = self.tenures.iter().find(|t| t.ordered && !self.is_seen(t.member)).map(|t| t.member);
-            if let Some(member) = unreachable.filter(|m| matches!(self.settings.fencing[*m], Fencing::Confirmed(_))) {
-                self.say_stuck(format!("member {member} cannot be reached, and only a confirmed stop would fence it"));
-            }
-            return false;
+        if self.any_unfenced() {
+            let Some(from) = self.way_back() else {
+                self.say_unreachable();
+                return false;
+            };
+            self.turn_back(&format!("member {from} did not confirm its stop in time"));
         }
         self.go(State::Idle);
         true
+    }
+
+    fn say_unreachable(&mut self) {
+        let unreachable = self.tenures.iter().find(|t| t.ordered && !self.is_seen(t.member)).map(|t| t.member);
+        if let Some(member) = unreachable.filter(|m| matches!(self.settings.fencing[*m], Fencing::Confirmed(_))) {
+            self.say_stuck(format!("member {member} cannot be reached, and only a confirmed stop would fence it"));
+        }
     }
 
     pub(super) fn unreachable_rule_due(&self) -> Option<Time> {

@@ -28,6 +28,13 @@ impl Decider {
             self.say_stuck("the journal cannot be written".into());
             return false;
         }
+        if self.any_unfenced() {
+            let Some(from) = self.way_back() else {
+                self.go(State::Fencing);
+                return true;
+            };
+            return self.start(from);
+        }
         match self.choose() {
             Ok(member) => self.start(member),
             Err(reason) => {
@@ -81,7 +88,7 @@ impl Decider {
         if !self.is_durable(Tenure { member, epoch }) {
             return false;
         }
-        debug_assert!(
+        assert!(
             !self.tenures.iter().any(|t| t.ordered && t.member != member),
             "a start while another member's tenure lacks its proof"
         );

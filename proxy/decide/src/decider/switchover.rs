@@ -223,12 +223,17 @@ impl Decider {
         true
     }
 
-    /// On the way back to a member whose stop can't be confirmed, and nobody else was ever started: it needs no fence.
-    pub(super) fn may_go_back(&self) -> bool {
-        let Some(plan) = &self.plan else { return false };
+    /// The old active of a plan that goes back, where its stop can't be confirmed and nobody else was ever started: it
+    /// alone may be started without a fence.
+    pub(super) fn way_back(&self) -> Option<Member> {
+        let plan = self.plan.as_ref()?;
+        let m = &self.members[plan.from];
         let own = matches!(self.settings.fencing[plan.from], Fencing::Confirmed(_))
             && self.tenures.iter().all(|t| !t.ordered || t.member == plan.from);
-        own && (matches!(plan.phase, Phase::Back { .. }) || self.now >= self.rollback_due())
+        let due = matches!(plan.phase, Phase::Back { .. }) || self.now >= self.rollback_due();
+        let held = self.durable.want.held[plan.from.index()];
+        let able = m.link.is_some() && m.not_before <= self.now && !held && self.unhealthy(plan.from).is_none();
+        (own && due && able).then_some(plan.from)
     }
 
     /// When a stop that nobody confirms makes a switchover go back.

@@ -25,6 +25,7 @@ pub const TRANSITIONS: &[Transition] = &[
     t(Recovering, Idle, "every tenure that might run is fenced for certain"),
     t(Idle, Starting, "a member is ready, may be started, and its epoch is durable: start ordered"),
     t(Idle, Active, "a member without flows takes over: there is nothing to start"),
+    t(Idle, Fencing, "the old active of a plan that goes back, unconfirmed, can't be started: nobody else may be"),
     t(Starting, Active, "the flows run (unplanned change)"),
     t(Starting, Verifying, "the flows run (planned change): look whether it serves"),
     t(Starting, Fencing, "the start failed, or its deadline passed"),

@@ -277,6 +277,12 @@ impl Books {
         self.bound_all();
         self.decider =
             Decider::new(time(self.now), WALL + self.now, "x".into(), self.settings.clone(), self.disk.clone());
+        if !matches!(self.kinds, Kinds::Leased) {
+            // No heartbeat says which tenure such a member runs under: what was routed after the last write that was
+            // done is forgotten, and any tenure on record that is found running may be adopted.
+            let on_record = self.disk.iter().flat_map(|record| &record.tenures).map(|t| t.epoch).min();
+            self.highest_route = self.highest_route.min(on_record.unwrap_or(Epoch::NONE));
+        }
         let nothing_runs =
             self.disk.as_ref().is_some_and(|r| r.tenures.is_empty()) || matches!(self.kinds, Kinds::Plain);
         let looks = self.decider.state() == StateName::Recovering;
@@ -484,4 +490,32 @@ pub(crate) fn stranger() {
     assert_eq!(after.ignored, ignored + count);
     after.ignored = before.ignored;
     assert_eq!(after, before);
+}
+
+pub(crate) fn unconfirmed_stop() {
+    let script = [
+        (0, Said::LinkUp(false)),
+        (0, Said::Probe(false, 0, 5)),
+        (0, Said::Written(true)),
+        (0, Said::LinkUp(true)),
+        (90, Said::Probe(true, 0, 4)),
+        (410, Said::Written(true)),
+        (0, Said::Operator(0)),
+        (0, Said::Written(true)),
+    ];
+    let mut books = Books::new(Kinds::Confirmed);
+    for (wait, said) in &script {
+        books.advance(*wait).unwrap();
+        books.say(said).unwrap();
+    }
+    assert_eq!(books.decider.state(), StateName::Draining);
+    // Both go on to answer their checks: a runs, b doesn't.
+    for _ in 0..200 {
+        books.say(&Said::Probe(false, 0, 5)).unwrap();
+        books.say(&Said::Probe(true, 0, 4)).unwrap();
+        books.advance(100).unwrap();
+    }
+    let (route, view) = (books.decider.route(), books.decider.view(time(books.now)));
+    assert_eq!(books.open.iter().map(|t| t.member).collect::<Vec<_>>(), [Member::A], "{view:?}");
+    assert_eq!(books.decider.state(), StateName::Starting, "a, which went on, was not asked to: {route:?} {view:?}");
 }
