@@ -1,7 +1,7 @@
-//! What a fault costs a client, with real Node-REDs: `benches/failover [--runs N] [--node-red-5] [FAULT...]`.
+//! What a fault costs a client, with real Node-REDs: `benches/failover [--runs N] [--node-red-5] [FAULT...|flowfuse]`.
 //!
-//! Without a fault named: the table in README, 20 runs of each of its faults, and beside them FlowFuse's launcher alone and
-//! the time Node-RED takes to start cold on this machine. A fault is any name of `tests/run fault list` that makes the
+//! Without a fault named: the table in README, 20 runs of each of its faults, and beside them FlowFuse's launcher alone
+//! (`flowfuse`: nothing but that) and the time Node-RED takes to start cold on this machine. A fault is any name of `tests/run fault list` that makes the
 //! spare take over, or one that must move nothing: then it is the longest pause of the flows' timer, which ticks every
 //! 50 ms. The gap is what one client saw that asks again and again, each time on a new connection: from its last good
 //! answer before to its first good one after.
@@ -34,7 +34,7 @@ use hotspare_test_support::witness::record::{Nanos, now};
 use launched::Launched;
 use platform_stand_in::PlatformStandIn;
 
-const USAGE: &str = "usage: benches/failover [--runs N] [--node-red-5] [FAULT...]";
+const USAGE: &str = "usage: benches/failover [--runs N] [--node-red-5] [FAULT...|flowfuse]";
 const RUNS: usize = 20;
 const COLD_STARTS: usize = 10;
 /// The table in README: a fault of `tests/run fault list`, and what it is called there.
@@ -55,12 +55,14 @@ fn main() -> ExitCode {
     let mut runs = RUNS;
     let mut version = NodeRed::V4;
     let mut faults: Vec<(&Fault, &str)> = Vec::new();
+    let mut flowfuse = false;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             // Cargo adds it.
             "--bench" => {}
             "--node-red-5" => version = NodeRed::V5,
+            "flowfuse" => flowfuse = true,
             "--runs" => match words.next().and_then(|number| number.parse().ok()) {
                 Some(number) => runs = number,
                 None => return usage(),
@@ -71,14 +73,14 @@ fn main() -> ExitCode {
             },
         }
     }
-    let table = faults.is_empty();
+    let table = faults.is_empty() && !flowfuse;
     if table {
         faults.extend(TABLE.iter().filter_map(|(fault, name)| Some((scenario::named(fault)?, *name))));
     }
     println!("| {:45} | runs | median ms | p99 ms | worst ms | failed requests |", "what happens");
     println!("|{}|-----:|----------:|-------:|---------:|----------------:|", "-".repeat(47));
     let clean = faults.into_iter().all(|(fault, name)| measure(fault, name, runs, version));
-    if table {
+    if table || flowfuse {
         flowfuse_alone(runs);
     }
     let cold: Vec<Duration> = (0..COLD_STARTS).map(|_| cold_start(version)).collect();
@@ -152,6 +154,8 @@ fn flowfuse_alone(runs: usize) {
 fn alone(launched: &Launched, what: &str, run: usize, runs: usize, inflict: &dyn Fn()) -> Duration {
     let ask = || who(launched.node_red, Duration::from_millis(250));
     wait_until(PATIENCE, "Node-RED to answer", ask);
+    // Until its own first check it is "starting", and gives a hang more than twice the time.
+    launched.wait_for_state("running");
     let last = Instant::now();
     inflict();
     wait_until(Duration::from_secs(1), "an outage", || ask().map_or(Ok(()), Err));

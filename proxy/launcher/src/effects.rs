@@ -40,7 +40,7 @@ impl Shell {
         match effect {
             GuardEffect::Spawn { process, after } => {
                 self.pending_spawn = Some(process);
-                if self.args.attach.is_some() {
+                if self.parts.args.attach.is_some() {
                     // When it comes is for its own launcher to say.
                     self.take_on();
                 } else if after.is_zero() {
@@ -75,8 +75,8 @@ impl Shell {
             }
             GuardEffect::Persist { id, record } => {
                 let secret = record.peer.as_ref().map(|peer| Secret::new(peer.secret.clone()));
-                *self.peer_secret.lock().unwrap_or_else(PoisonError::into_inner) = secret;
-                if self.records.try_send((id, record)).is_err() {
+                *self.parts.peer_secret.lock().unwrap_or_else(PoisonError::into_inner) = secret;
+                if self.parts.records.try_send((id, record)).is_err() {
                     // The disk is so slow that records queue up: as good as a failed write.
                     self.later(Duration::from_millis(10), Input::Persisted { id, ok: false });
                 }
@@ -92,11 +92,12 @@ impl Shell {
         }
         self.pending_spawn = None;
         let safe = std::mem::take(&mut self.safe_next);
-        let close = self.args.node_close_timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-        let environment = module::environment(&self.module, &self.args.name, close, safe);
-        let lock = self.state.path().join(NODE_RED_LOCK);
-        let how = How { command: &self.args.command, lock: &lock, nice: self.nice, environment };
-        let started = NodeRed::start(process, how, &self.logs, &self.output, &self.happenings);
+        let close =
+            self.parts.args.node_close_timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        let environment = module::environment(&self.parts.module, &self.parts.args.name, close, safe);
+        let lock = self.parts.state.path().join(NODE_RED_LOCK);
+        let how = How { command: &self.parts.args.command, lock: &lock, nice: self.parts.nice, environment };
+        let started = NodeRed::start(process, how, &self.parts.logs, &self.parts.output, &self.parts.happenings);
         match started {
             Ok(red) => {
                 self.say(&format!("Node-RED started as process {}", red.pid().as_raw_nonzero()));
@@ -116,8 +117,8 @@ impl Shell {
         let Some(caller) = self.caller.take() else { return };
         let pid = caller.pid;
         // A later launcher must know of it before anything can be started in it.
-        let taken =
-            attach::remember(self.state.path(), pid).and_then(|()| NodeRed::attach(process, caller, &self.happenings));
+        let taken = attach::remember(self.parts.state.path(), pid)
+            .and_then(|()| NodeRed::attach(process, caller, &self.parts.happenings));
         match taken {
             Ok(red) => {
                 self.pending_spawn = None;
@@ -153,7 +154,7 @@ impl Shell {
     fn kill(&mut self, process: u64, cause: ExitCause) {
         let runs_nothing = Shell::runs_nothing(&self.guard.status(now()));
         let Some(current) = self.current.as_mut().filter(|current| current.run == process) else { return };
-        if let (ExitCause::Requested, true, Some(url)) = (cause, runs_nothing, &self.args.nr_launcher) {
+        if let (ExitCause::Requested, true, Some(url)) = (cause, runs_nothing, &self.parts.args.nr_launcher) {
             // Its own launcher starts it again with the settings of the day. This is ordered again and again until it is gone.
             if !std::mem::replace(&mut current.restarting, true) {
                 tokio::spawn(nr_launcher::restart(url.clone()));
@@ -187,12 +188,12 @@ impl Shell {
 
     fn ask_promise(&mut self, ask: hotspare_decide::message::PromiseAsk) {
         let Some(peer) = self.guard.record().peer.clone() else { return };
-        if self.cut.holds() {
+        if self.parts.cut.holds() {
             return;
         }
         // More than a few open questions only mean that the peer does not answer.
         let Ok(permit) = Arc::clone(&self.asking).try_acquire_owned() else { return };
-        let (inputs, tls) = (self.inputs.clone(), self.tls.clone());
+        let (inputs, tls) = (self.parts.inputs.clone(), self.parts.tls.clone());
         tokio::spawn(async move {
             let answer = peer::ask(&peer, &tls, ask).await;
             drop(permit);
@@ -216,13 +217,13 @@ impl Shell {
             tenure: self.guard.status(now()).tenure,
             cause: ExitCause::LauncherDied,
         });
-        if let Err(error) = self.undertaker.note(leader, self.args.attach.is_none(), &receipt) {
+        if let Err(error) = self.parts.undertaker.note(leader, self.parts.args.attach.is_none(), &receipt) {
             report_undertaker(&error);
         }
     }
 
     fn later(&self, after: Duration, input: Input) {
-        let inputs = self.inputs.clone();
+        let inputs = self.parts.inputs.clone();
         tokio::spawn(async move {
             sleep(after).await;
             let _ = inputs.send(input).await;

@@ -201,7 +201,6 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
         args,
         state,
         module,
-        record,
         session,
         inputs,
         happenings,
@@ -215,7 +214,7 @@ async fn launch(args: LauncherArgs) -> Result<(), Problem> {
         cut,
         tls: tls.expected,
     };
-    Box::pin(Shell::new(parts).run(waiting_happenings, waiting_inputs, stop)).await;
+    Box::pin(Shell::new(parts, record).run(waiting_happenings, waiting_inputs, stop)).await;
     lines.finish();
     tracing::info!("launcher ended");
     Ok(())

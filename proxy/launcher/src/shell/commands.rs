@@ -28,9 +28,9 @@ impl Shell {
                 Goal::Up
             }
             // It is another launcher's: its flows are stopped, and it stays.
-            Command::StopProcess if self.args.attach.is_some() => match status.tenure {
+            Command::StopProcess if self.parts.args.attach.is_some() => match status.tenure {
                 Some(tenure) => {
-                    self.guard.handle(now, GuardInput::ManualFence { epoch: None, grace: self.args.stop_grace });
+                    self.guard.handle(now, GuardInput::ManualFence { epoch: None, grace: self.parts.args.stop_grace });
                     Goal::Fenced(tenure)
                 }
                 None => return drop(answer.send(Ok(()))),
@@ -39,7 +39,7 @@ impl Shell {
                 self.down_by_request = true;
                 self.pending_spawn = None;
                 if status.tenure.is_some() {
-                    self.guard.handle(now, GuardInput::ManualFence { epoch: None, grace: self.args.stop_grace });
+                    self.guard.handle(now, GuardInput::ManualFence { epoch: None, grace: self.parts.args.stop_grace });
                     Goal::FencedThenDown
                 } else {
                     self.guard.handle(now, GuardInput::ManualStop { restart: false });
@@ -57,7 +57,7 @@ impl Shell {
                 self.safe_next = safe;
                 self.down_by_request = false;
                 if status.tenure.is_some() {
-                    self.guard.handle(now, GuardInput::ManualFence { epoch: None, grace: self.args.stop_grace });
+                    self.guard.handle(now, GuardInput::ManualFence { epoch: None, grace: self.parts.args.stop_grace });
                     Goal::FencedThenAgain
                 } else {
                     self.guard.handle(now, GuardInput::ManualStop { restart: true });

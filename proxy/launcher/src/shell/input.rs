@@ -127,9 +127,9 @@ impl Shell {
             Input::LinkUp { controller, outbox } => {
                 let hello = Up::Hello(Hello {
                     version: VERSION,
-                    instance: self.args.instance.clone(),
-                    member: self.args.name.clone(),
-                    session: self.session,
+                    instance: self.parts.args.instance.clone(),
+                    member: self.parts.args.name.clone(),
+                    session: self.parts.session,
                     software: concat!("hotspare ", env!("CARGO_PKG_VERSION")).to_owned(),
                     node_red: self.current.as_ref().and_then(|c| c.node_red.clone()),
                     max_epoch: self.guard.record().max_epoch,
@@ -173,7 +173,7 @@ impl Shell {
             Input::SampleDue => {
                 if let Some((current, usage)) = self.current.as_ref().and_then(|c| Some((c, c.red.usage()?))) {
                     let mut samples = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
-                    samples.add(&self.args.name, usage, current.lag_ms);
+                    samples.add(&self.parts.args.name, usage, current.lag_ms);
                 }
             }
         }
@@ -185,7 +185,7 @@ impl Shell {
             (Fault::Crash, Some(current)) => current.red.kill(),
             (Fault::Hang, Some(current)) => drop(current.red.order(&Order::Hang)),
             (Fault::Partition, _) => {
-                self.cut.until(now() + lasts);
+                self.parts.cut.until(now() + lasts);
                 self.outboxes.fill(None);
             }
             (_, None) => {}

@@ -65,23 +65,10 @@ pub(crate) struct Current {
 }
 
 pub(crate) struct Shell {
-    pub(crate) args: LauncherArgs,
-    pub(crate) state: StateDir,
-    pub(crate) module: PathBuf,
+    pub(crate) parts: Parts,
     pub(crate) guard: Guard,
-    pub(crate) session: u64,
     pub(crate) current: Option<Current>,
     pub(crate) outboxes: Vec<Option<Sender<Up>>>,
-    pub(crate) inputs: Sender<Input>,
-    pub(crate) happenings: Sender<Happening>,
-    pub(crate) records: SyncSender<(u64, GuardRecord)>,
-    pub(crate) undertaker: Undertaker,
-    pub(crate) logs: Arc<Mutex<Logs>>,
-    pub(crate) output: Output,
-    /// Nice value for Node-RED; the launcher's own is lower.
-    pub(crate) nice: i32,
-    /// For the admin API, which is asked by the peer.
-    pub(crate) peer_secret: Arc<Mutex<Option<Secret>>>,
     pub(crate) resources: Arc<Mutex<Samples>>,
     pub(crate) promises: HashMap<u64, oneshot::Sender<PromiseAnswer>>,
     pub(crate) next_promise: u64,
@@ -98,19 +85,13 @@ pub(crate) struct Shell {
     /// Transfers that the module has not answered; all are given up when its process ends.
     pub(crate) transfers: HashMap<u64, oneshot::Sender<Outcome>>,
     pub(crate) next_transfer: u64,
-    /// What the peer must show over https.
-    pub(crate) tls: Expected,
-    /// Told when somebody deployed flows here.
-    pub(crate) deployed: Arc<tokio::sync::Notify>,
-    pub(crate) cut: Cut,
 }
 
-/// What the shell is made of; the rest of its fields begin empty.
+/// What the shell is given and works with.
 pub(crate) struct Parts {
     pub(crate) args: LauncherArgs,
     pub(crate) state: StateDir,
     pub(crate) module: PathBuf,
-    pub(crate) record: GuardRecord,
     pub(crate) session: u64,
     pub(crate) inputs: Sender<Input>,
     pub(crate) happenings: Sender<Happening>,
@@ -118,34 +99,26 @@ pub(crate) struct Parts {
     pub(crate) undertaker: Undertaker,
     pub(crate) logs: Arc<Mutex<Logs>>,
     pub(crate) output: Output,
+    /// Nice value for Node-RED; the launcher's own is lower.
     pub(crate) nice: i32,
+    /// For the admin API, which is asked by the peer.
     pub(crate) peer_secret: Arc<Mutex<Option<Secret>>>,
     /// What the peer must show over https.
     pub(crate) tls: Expected,
+    /// Told when somebody deployed flows here.
     pub(crate) deployed: Arc<tokio::sync::Notify>,
     pub(crate) cut: Cut,
 }
 
 impl Shell {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts, record: GuardRecord) -> Self {
         let controllers = parts.args.controllers.len();
         let config = GuardConfig { session: parts.session, controllers };
         Self {
-            guard: Guard::new(now(), config, parts.record),
-            args: parts.args,
-            state: parts.state,
-            module: parts.module,
-            session: parts.session,
+            parts,
+            guard: Guard::new(now(), config, record),
             current: None,
             outboxes: vec![None; controllers],
-            inputs: parts.inputs,
-            happenings: parts.happenings,
-            records: parts.records,
-            undertaker: parts.undertaker,
-            logs: parts.logs,
-            output: parts.output,
-            nice: parts.nice,
-            peer_secret: parts.peer_secret,
             resources: Arc::default(),
             promises: HashMap::new(),
             next_promise: 0,
@@ -159,9 +132,6 @@ impl Shell {
             next_op: 0,
             transfers: HashMap::new(),
             next_transfer: 0,
-            tls: parts.tls,
-            deployed: parts.deployed,
-            cut: parts.cut,
         }
     }
 
@@ -203,12 +173,12 @@ impl Shell {
             }
         }
         self.carry_out_effects();
-        if self.args.attach.is_some() && self.guard.status(now()).tenure.is_none() {
+        if self.parts.args.attach.is_some() && self.guard.status(now()).tenure.is_none() {
             // What stays has no flow that runs: the next launcher takes it on as it is.
-            let _ = crate::attach::forget(self.state.path());
+            let _ = crate::attach::forget(self.parts.state.path());
         }
         self.close_links(&mut inputs).await;
-        self.undertaker.dismiss();
+        self.parts.undertaker.dismiss();
     }
 
     /// Lets the links send what waits, such as the exit receipt, and close.
@@ -234,7 +204,7 @@ impl Shell {
     /// A line for people, in the log and in `/flowforge/logs`.
     pub(crate) fn say(&self, text: &str) {
         tracing::info!("{text}");
-        self.logs.lock().unwrap_or_else(PoisonError::into_inner).system(text);
+        self.parts.logs.lock().unwrap_or_else(PoisonError::into_inner).system(text);
     }
 }
 

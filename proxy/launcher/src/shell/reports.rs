@@ -49,7 +49,7 @@ impl Shell {
             Report::Attached { node_red, user_dir } => {
                 current.node_red = Some(node_red);
                 // What is installed where another launcher starts Node-RED is for its platform to say.
-                current.user_dir = user_dir.filter(|_| self.args.attach.is_none());
+                current.user_dir = user_dir.filter(|_| self.parts.args.attach.is_none());
                 return;
             }
             Report::Listening { port } => {
@@ -76,7 +76,7 @@ impl Shell {
                 return;
             }
             Report::Deploy { revision, missing_types } => {
-                self.deployed.notify_one();
+                self.parts.deployed.notify_one();
                 let Some(revision) = revision else { return };
                 ModuleEvent::Deploy { revision, missing_types }
             }

@@ -58,7 +58,7 @@ impl Shell {
             down_by_request: self.down_by_request,
             alive: current.is_some_and(fresh),
             last_ending: self.last_ending.clone(),
-            links: self.args.controllers.iter().cloned().zip(self.outboxes.iter().map(Option::is_some)).collect(),
+            links: self.parts.args.controllers.iter().cloned().zip(self.outboxes.iter().map(Option::is_some)).collect(),
             peer: self.guard.record().peer.clone(),
             context_every: self
                 .guard
@@ -66,7 +66,7 @@ impl Shell {
                 .settings
                 .and_then(|settings| settings.context_every_s.map(|seconds| Duration::from_secs(seconds.get().into()))),
             ignored: self.guard.ignored(),
-            dropped_lines: self.output.dropped(),
+            dropped_lines: self.parts.output.dropped(),
             resources: Arc::clone(&self.resources),
             status,
         }
