@@ -73,6 +73,18 @@ fn a_wall_clock_that_is_set_moves_nothing() {
 }
 
 #[test]
-fn delay_on_the_links() {
-    survives_all(&["delay-links-250ms", "delay-active-500ms"], NodeRed::V4);
+fn trouble_on_the_links() {
+    survives_all(
+        &[
+            "delay-links-250ms",
+            "delay-active-500ms",
+            "links-in-single-bytes",
+            "links-at-20-kbytes",
+            "links-end-after-4-kbytes",
+            "swallow-what-active-says",
+            "swallow-what-active-hears",
+            "kill-launcher-whose-link-closes-late",
+        ],
+        NodeRed::V4,
+    );
 }

@@ -2,8 +2,8 @@
 //! random runs.
 
 mod clock;
-mod delay;
 mod disk;
+mod links;
 mod members;
 mod network;
 mod steps;
@@ -71,7 +71,7 @@ pub struct Outcome {
 
 /// Every named fault.
 pub fn all() -> impl Iterator<Item = &'static Fault> {
-    let parts = [members::FAULTS, steps::FAULTS, network::FAULTS, disk::FAULTS, clock::FAULTS, delay::FAULTS];
+    let parts = [members::FAULTS, steps::FAULTS, network::FAULTS, disk::FAULTS, clock::FAULTS, links::FAULTS];
     parts.into_iter().flatten()
 }
 
