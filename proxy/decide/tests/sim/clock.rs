@@ -1,5 +1,5 @@
 //! The clock of one host: its own offset, its own rate within the drift bound. It goes on while the host is frozen,
-//! as `CLOCK_BOOTTIME` does.
+//! as `CLOCK_BOOTTIME` does, unless it is told to stand still, as that of a paused virtual machine may.
 
 use super::rng::Rng;
 use hotspare_decide::Time;
@@ -21,7 +21,12 @@ impl Clock {
             2 => 0,
             _ => rng.below(2 * half as u64 + 1) as i64 - half,
         };
-        Clock { offset: rng.below(1 << 50), ppm }
+        Clock { offset: (1 << 50) + rng.below(1 << 50), ppm }
+    }
+
+    /// It has stood still from one true time to the other.
+    pub fn stood(&mut self, from: u64, to: u64) {
+        self.offset -= self.local(to).as_nanos() - self.local(from).as_nanos();
     }
 
     pub fn local(&self, truth: u64) -> Time {

@@ -19,6 +19,7 @@ pub struct Control {
     pub slow_disk: bool,
     pub frozen: bool,
     frozen_at: u64,
+    clock_stands: bool,
     inbox: VecDeque<Input>,
     wake: u64,
     wake_at: u64,
@@ -37,6 +38,7 @@ impl Control {
             slow_disk: false,
             frozen: false,
             frozen_at: 0,
+            clock_stands: false,
             inbox: VecDeque::new(),
             wake: 0,
             wake_at: u64::MAX,
@@ -88,9 +90,11 @@ impl World {
         }
     }
 
-    pub fn control_freezes(&mut self) {
+    /// `stands`: its clock stands still meanwhile.
+    pub fn control_freezes(&mut self, stands: bool) {
         if !self.control.frozen {
             self.control.frozen = true;
+            self.control.clock_stands = stands;
             self.control.frozen_at = self.now;
         }
     }
@@ -101,8 +105,13 @@ impl World {
         }
         let gap = Duration::from_nanos(self.now - self.control.frozen_at);
         self.log(|| format!("controller thaws after {gap:?}"));
-        // The engine usually notices first; a short gap, or bad luck, and it doesn't.
-        if gap > Duration::from_millis(300) && self.rng.chance(70) {
+        let stood = std::mem::take(&mut self.control.clock_stands);
+        if stood {
+            let (before, now) = (self.control.frozen_at, self.now);
+            self.control.clock.stood(before, now);
+        }
+        // The engine usually notices first; a short gap, a clock that stood, or bad luck, and it doesn't.
+        if gap > Duration::from_millis(300) && !stood && self.rng.chance(70) {
             self.tell_control(Input::Stalled { gap });
         }
         while let Some(input) = self.control.inbox.pop_front() {

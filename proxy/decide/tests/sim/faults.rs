@@ -16,6 +16,8 @@ pub enum Fault {
     MachineLost(Member),
     ControlCrash,
     ControlFreeze,
+    /// Its clock stands still with it.
+    ControlPause,
     CutUp(Member),
     CutDown(Member),
     CutBoth(Member),
@@ -40,7 +42,7 @@ pub enum Fault {
     Echo(Member),
 }
 
-const KINDS: u64 = 30;
+const KINDS: u64 = 31;
 
 /// Which kinds a seed may draw, how many, how close together.
 #[derive(Clone, Debug)]
@@ -96,6 +98,7 @@ impl World {
             26 => Fault::FailoverByHand,
             27 => Fault::PauseByHand,
             28 => Fault::FenceByHand(m),
+            29 => Fault::ControlPause,
             _ => Fault::Echo(m),
         }
     }
@@ -127,7 +130,8 @@ impl World {
             }
             Fault::MachineLost(m) => self.launcher_crashes(m, true),
             Fault::ControlCrash => self.control_crashes(),
-            Fault::ControlFreeze => self.control_freezes(),
+            Fault::ControlFreeze => self.control_freezes(false),
+            Fault::ControlPause => self.control_freezes(true),
             Fault::CutUp(m) => self.cut(m, true, false),
             Fault::CutDown(m) => self.cut(m, false, true),
             Fault::CutBoth(m) => self.cut(m, true, true),
@@ -211,7 +215,7 @@ impl World {
                 }
             }
             Fault::ControlCrash => self.control_boots(),
-            Fault::ControlFreeze => self.control_thaws(),
+            Fault::ControlFreeze | Fault::ControlPause => self.control_thaws(),
             Fault::CutUp(m) | Fault::CutDown(m) | Fault::CutBoth(m) => self.heal_link(m),
             Fault::CutPeer(_) | Fault::CutPeers => self.net.cut_peer = [false; 2],
             Fault::Isolate(m) => {

@@ -188,7 +188,8 @@ impl World {
             && self.settings.deadlines.observe >= Duration::from_secs(1);
         let Some(active) = self.active() else { return };
         let epoch = self.runs(active);
-        let fault = self.rng.pick(&[Fault::ControlCrash, Fault::ControlFreeze, Fault::IsolateControl]);
+        let fault =
+            self.rng.pick(&[Fault::ControlCrash, Fault::ControlFreeze, Fault::ControlPause, Fault::IsolateControl]);
         self.fault(fault);
         self.run_until(self.now + self.rng.clone().range(2_000, 8_000) * MS);
         if self.violation.is_none() && self.runs(active) != epoch {
@@ -196,7 +197,13 @@ impl World {
         }
         self.undo(fault);
         self.run_until(self.now + 6_000 * MS);
-        if self.violation.is_none() && self.runs(active) != epoch && patient {
+        // An operator's order that waited for the controller is carried out when it is back.
+        let held = self
+            .control
+            .decider
+            .as_ref()
+            .is_some_and(|d| d.view(self.control.clock.local(self.now)).members.iter().any(|member| member.held));
+        if self.violation.is_none() && self.runs(active) != epoch && patient && !held {
             self.violate(format!("the controller came back and disturbed the flows of {active}"));
         }
     }
