@@ -17,8 +17,9 @@ use hotspare_test_support::fault::{self, Signal};
 use hotspare_test_support::http;
 use hotspare_test_support::load::{Load, Plan};
 use hotspare_test_support::wait::{holds_for, wait_until};
+use hotspare_test_support::witness::record::now;
 use load::Balanced;
-use proxies::{Group, LEAD_FOR, PATIENCE, PROXIES};
+use proxies::{Group, Kind, LEAD_FOR, PATIENCE, PROXIES};
 use serde_json::json;
 use slow::Slow;
 
@@ -251,6 +252,34 @@ fn planned_changes_wait_for_what_is_under_way_through_a_proxy_that_follows() {
     wait_until(PATIENCE, "it runs again", || is("running"));
     group.assert_never_twice();
     assert_eq!(group.leader(), leader);
+}
+
+/// Members that can say no epoch: a proxy that follows goes by what it sees of them.
+#[test]
+fn bare_node_reds_are_switched_over_and_fail_over_behind_two_proxies() {
+    let mut group = Group::of(Kind::NodeRed);
+    let began = now();
+    let first = group.wait_until_steady().member;
+    let (leader, follower) = group.leader_and_follower();
+    let answer = group.order(leader, "switchover");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let second = group.wait_until_steady().member;
+    assert_ne!(first, second, "the switchover");
+
+    group.proxy(leader).kill();
+    group.wait_for_leader(follower);
+    let from = now();
+    wait_until(PATIENCE, "the flows go on", || match group.acted_since(from) {
+        acted if acted == [second.clone()] => Ok(()),
+        seen => Err(seen),
+    });
+    group.restart_proxy(leader);
+    group.wait_until_steady();
+
+    group.kill_and_restart_bare(&second).wait_for_line(PATIENCE, "Stopped flows");
+    group.wait_for_member(&first);
+    group.wait_until_steady();
+    assert_eq!(group.acted_since(began), [first.clone(), second, first], "who ran flows, one after the other");
 }
 
 #[test]

@@ -16,7 +16,8 @@ use hotspare_test_support::lab::Lab;
 use hotspare_test_support::node_red;
 use hotspare_test_support::process::Process;
 use hotspare_test_support::wait::wait_until;
-use hotspare_test_support::witness::{Sink, judge, record::now};
+use hotspare_test_support::witness::record::{Nanos, now};
+use hotspare_test_support::witness::{Sink, judge};
 use serde_json::Value;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,9 +28,20 @@ const TOKEN_ADMIN: &str = "the-admin-token-of-this-test";
 /// How long a leader leads after its last renewal, in these tests.
 pub(crate) const LEAD_FOR: Duration = Duration::from_secs(2);
 
+/// What the members are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Each with `hotspare launcher`.
+    Hotspare,
+    /// Nothing but Node-REDs, with the gate of the manual. Their flows know no epoch: all of them act under 1.
+    NodeRed,
+}
+
 pub(crate) struct Group {
     // Dropped from top to bottom: processes first, then networks and folders.
     proxies: Vec<Process>,
+    kind: Kind,
+    /// Or what stands in their place.
     launchers: Vec<Process>,
     etcd: Vec<Process>,
     sink: Sink,
@@ -40,10 +52,16 @@ pub(crate) struct Group {
 impl Group {
     /// Starts everything, and waits until one proxy leads, one member serves and the other is ready.
     pub(crate) fn start() -> Self {
+        Self::of(Kind::Hotspare)
+    }
+
+    /// The same with members of this kind.
+    pub(crate) fn of(kind: Kind) -> Self {
         let lab = Lab::new(&["a", "b", "p1", "p2", STORE]);
         let sink = Sink::start(lab.test_ip());
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut group = Self { proxies: Vec::new(), launchers: Vec::new(), etcd: Vec::new(), sink, lab, folder };
+        let (proxies, launchers, etcd) = (Vec::new(), Vec::new(), Vec::new());
+        let mut group = Self { proxies, kind, launchers, etcd, sink, lab, folder };
         group.start_store();
         for name in MEMBERS {
             fs::create_dir_all(group.path(name)).expect("a folder for a member");
@@ -51,7 +69,8 @@ impl Group {
         }
         group.write_secret("admin.token", TOKEN_ADMIN);
         for name in MEMBERS {
-            group.start_launcher(name);
+            let process = group.start_member(name);
+            group.launchers.push(process);
         }
         for name in PROXIES {
             fs::write(group.path(&format!("{name}.toml")), group.config(name)).expect("write a configuration");
@@ -105,10 +124,17 @@ impl Group {
         self.etcd[node].kill();
     }
 
-    fn start_launcher(&mut self, name: &str) {
+    fn start_member(&self, name: &str) -> Process {
         let user_dir = self.path(&format!("{name}/node-red"));
         let flows = Flows::new().hang().exit().slow().echo().tick_udp(self.sink.udp);
         node_red::write_user_dir(&user_dir, SocketAddr::from(([0, 0, 0, 0], 1880)), &flows);
+        if self.kind == Kind::NodeRed {
+            node_red::add_settings(&user_dir, &node_red::gate());
+            let line = node_red::command(NodeRed::V4, &user_dir);
+            let mut command = self.lab.command(name, &line[0]);
+            command.args(&line[1..]).env("HOTSPARE_MEMBER", name).env("HOTSPARE_EPOCH", "1");
+            return Process::start(&format!("node-red {name}"), command);
+        }
         let mut command = self.lab.command(name, &hotspare().display().to_string());
         command.args(["launcher", "--instance", "line-1", "--name", name]);
         for proxy in PROXIES {
@@ -117,7 +143,7 @@ impl Group {
         command.arg("--token-file").arg(self.path(&format!("{name}/token")));
         command.arg("--state-dir").arg(self.path(&format!("{name}/state")));
         command.args(["--admin", "0.0.0.0:2880", "--"]).args(node_red::command(NodeRed::V4, &user_dir));
-        self.launchers.push(Process::start(&format!("launcher {name}"), command));
+        Process::start(&format!("launcher {name}"), command)
     }
 
     fn config(&self, name: &str) -> String {
@@ -138,16 +164,23 @@ impl Group {
         );
         for name in MEMBERS {
             let (ip, token) = (self.lab.ip(name), path(&format!("{name}/token")));
+            let launcher = match self.kind {
+                Kind::Hotspare => {
+                    format!("kind = \"hotspare\", url = \"http://{ip}:2880\", token_file = \"{token}\"")
+                }
+                Kind::NodeRed => "kind = \"node-red\"".to_owned(),
+            };
             let _ = write!(
                 text,
-                "[[instance.member]]\nname = \"{name}\"\naddress = \"{ip}:1880\"\n\
-                 launcher = {{ kind = \"hotspare\", url = \"http://{ip}:2880\", token_file = \"{token}\" }}\n"
+                "[[instance.member]]\nname = \"{name}\"\naddress = \"{ip}:1880\"\nlauncher = {{ {launcher} }}\n"
             );
         }
+        let platform =
+            if self.kind == Kind::Hotspare { "[instance.platform]\nlisten = \"0.0.0.0:2881\"\n" } else { "" };
         // Nothing here may depend on how fast a busy machine is.
-        text + "[[instance.listener]]\nname = \"web\"\nlisten = \"0.0.0.0:1881\"\nport = 1880\nprotocol = \"http\"\n\
+        text + platform
+            + "[[instance.listener]]\nname = \"web\"\nlisten = \"0.0.0.0:1881\"\nport = 1880\nprotocol = \"http\"\n\
                 [instance.timeouts]\ndrain = \"20s\"\npark = \"30s\"\n\
-                [instance.platform]\nlisten = \"0.0.0.0:2881\"\n\
                 [instance.failover]\nhold_down = \"0s\"\nmax_per_hour = 1000\n"
     }
 
@@ -188,6 +221,30 @@ impl Group {
     pub(crate) fn kill_node_red(&self, member: &str) {
         let launcher = self.launcher(member).pid();
         fault::kill(wait_until(PATIENCE, "a Node-RED", || fault::node_red_below(launcher).ok_or("no process")));
+    }
+
+    /// `kill -9` of a bare Node-RED, which a supervisor then starts again.
+    pub(crate) fn kill_and_restart_bare(&mut self, member: &str) -> &mut Process {
+        let at = MEMBERS.iter().position(|name| *name == member).expect("a member's name");
+        self.launchers[at].kill();
+        self.launchers[at] = self.start_member(member);
+        &mut self.launchers[at]
+    }
+
+    /// Waits until clients of both proxies are served by this member.
+    pub(crate) fn wait_for_member(&self, member: &str) {
+        wait_until(PATIENCE, &format!("{member} serves through both proxies"), || {
+            let served = PROXIES.map(|proxy| self.who(proxy).map(|who| who.member));
+            if served.iter().all(|who| who.as_deref() == Ok(member)) { Ok(()) } else { Err(served) }
+        });
+    }
+
+    /// Who acted since `from`, in the order of it; the same one twice if another acted in between.
+    pub(crate) fn acted_since(&self, from: Nanos) -> Vec<String> {
+        let mut members: Vec<String> =
+            self.sink.history().acts().filter(|act| act.at > from).map(|act| act.member.clone()).collect();
+        members.dedup();
+        members
     }
 
     /// What a proxy says of itself.

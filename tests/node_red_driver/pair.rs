@@ -15,14 +15,7 @@ use hotspare_test_support::witness::Sink;
 use hotspare_test_support::{http, node_red};
 use tempfile::TempDir;
 
-use crate::rig::{PATIENCE, add_settings};
-
-/// The gate that the manual tells users to put into settings.js.
-fn gate() -> String {
-    let manual = include_str!("../../docs/node-red.md");
-    let (_, code) = manual.split_once("```js\n").expect("the manual has a gate");
-    code.split_once("```").expect("the gate ends").0.to_owned()
-}
+use crate::rig::PATIENCE;
 
 fn start(member: &str, folder: &TempDir) -> Process {
     let line = node_red::command(NodeRed::V4, folder.path());
@@ -65,7 +58,7 @@ fn crash_and_return(https: bool) {
         let files = (authority.file(&format!("{name}.crt")), authority.file(&format!("{name}.key")));
         let served = https.then_some((files.0.as_path(), files.1.as_path()));
         node_red::write_user_dir_with(folder.path(), address, &flows, served);
-        add_settings(folder.path(), &gate());
+        node_red::add_settings(folder.path(), &node_red::gate());
         let tls = if https { format!("tls = {{ ca_file = {:?} }}", authority.file("ca.crt")) } else { String::new() };
         text.push_str(&format!(
             "[[instance.member]]\nname = \"{name}\"\naddress = \"{address}\"\n{tls}\n\

@@ -1,9 +1,7 @@
 //! One real Node-RED in a folder and on an address of its own, and the driver that looks at it.
 
 use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -70,7 +68,7 @@ impl Rig {
 
     /// Adds JavaScript to the end of its settings.js.
     pub(crate) fn add_settings(&self, script: &str) {
-        add_settings(self.folder.path(), script);
+        node_red::add_settings(self.folder.path(), script);
     }
 
     /// Starts the process with further arguments and waits until it answers.
@@ -139,12 +137,6 @@ impl Rig {
     pub(crate) fn kill(&mut self) {
         self.process.as_mut().unwrap().kill();
     }
-}
-
-/// Adds JavaScript to the end of the settings.js of a userDir.
-pub(crate) fn add_settings(user_dir: &Path, script: &str) {
-    let mut file = fs::OpenOptions::new().append(true).open(user_dir.join("settings.js")).unwrap();
-    writeln!(file, "{script}").unwrap();
 }
 
 pub(crate) fn secret(text: &str) -> Secret {

@@ -1,6 +1,7 @@
 //! A userDir for a real Node-RED: settings, flows and credentials of one member.
 
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -78,4 +79,23 @@ fn flow_file(folder: &Path) -> PathBuf {
 
 fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap_or_else(|error| panic!("can't write {}: {error}", path.display()));
+}
+
+/// Adds JavaScript to the end of the settings.js of a userDir.
+///
+/// # Panics
+/// If there is none.
+pub fn add_settings(user_dir: &Path, script: &str) {
+    let file = fs::OpenOptions::new().append(true).open(user_dir.join("settings.js"));
+    writeln!(file.expect("its settings.js"), "{script}").expect("add to settings.js");
+}
+
+/// The gate that the manual tells users of bare Node-REDs to put into settings.js: flows are stopped after each start.
+///
+/// # Panics
+/// If the manual has none.
+pub fn gate() -> String {
+    let manual = include_str!("../../../docs/node-red.md");
+    let (_, code) = manual.split_once("```js\n").expect("the manual has a gate");
+    code.split_once("```").expect("the gate ends").0.to_owned()
 }
