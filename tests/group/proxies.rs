@@ -378,7 +378,11 @@ impl Group {
             let status = self.status(leader)?["instances"][0].clone();
             let ready = |m: &Value| m["ready"] == true || m["name"] == status["active"];
             let ready = status["members"].as_array().is_some_and(|all| all.iter().all(ready));
-            let served = (self.who(PROXIES[0])?, self.who(PROXIES[1])?);
+            let served = |proxy: &str| {
+                let seen = |e| format!("{proxy}: {e}; it says {:?}", self.status(proxy).map(|status| status.to_string()));
+                self.who(proxy).map_err(seen)
+            };
+            let served = (served(PROXIES[0])?, served(PROXIES[1])?);
             let agree = served.0 == served.1 && status["active"] == served.0.member.as_str();
             if status["state"] == "active" && ready && agree {
                 Ok(served.0)

@@ -20,6 +20,8 @@ pub(crate) struct Routed {
     pub(crate) spread: Duration,
     /// Connections to a member that are ended by and by.
     pub(crate) drain: Option<Draining>,
+    /// The epoch of the last route to a member.
+    epoch: u64,
 }
 
 /// Names connections by age: those opened under an epoch or a route version below.
@@ -53,17 +55,22 @@ pub(crate) struct Draining {
 
 impl Routed {
     pub(crate) fn first() -> Self {
-        Self { version: 0, route: Route::Park, cut: Floor::default(), spread: Duration::ZERO, drain: None }
+        Self { version: 0, route: Route::Park, cut: Floor::default(), spread: Duration::ZERO, drain: None, epoch: 0 }
     }
 
-    /// The next version.
+    /// The next version. A route to an epoch below an earlier one should not be; it ends whatever was opened before it.
     pub(crate) fn next(&self, route: Route, drain: Drain, now: Instant) -> Self {
         let version = self.version + 1;
-        let below = match &route {
-            Route::To { epoch, .. } => Floor { epoch: *epoch, version: 0 },
-            Route::Park | Route::Closed => Floor { epoch: 0, version },
+        let (epoch, below) = match &route {
+            Route::To { epoch, .. } => (*epoch, Floor { epoch: *epoch, version: 0 }),
+            Route::Park | Route::Closed => (self.epoch, Floor { epoch: 0, version }),
         };
-        let mut next = Self { version, route, cut: self.cut, spread: Duration::ZERO, drain: self.drain };
+        if epoch < self.epoch {
+            // A cut by epoch would hit the connections of this route, too, each as soon as it is opened.
+            let cut = Floor { epoch: 0, version };
+            return Self { version, route, cut, spread: Duration::ZERO, drain: None, epoch };
+        }
+        let mut next = Self { version, route, cut: self.cut, spread: Duration::ZERO, drain: self.drain, epoch };
         match drain {
             Drain::Keep => {}
             Drain::Now => {
@@ -187,6 +194,17 @@ mod tests {
         assert!(!next.cut.covers(8, 1));
         let same = next.next(to(8), Drain::Now, now);
         assert!(!same.cut.covers(8, 2), "the same epoch again ends nothing of it");
+    }
+
+    #[test]
+    fn an_epoch_that_falls_back_ends_all_that_was_opened_before_and_nothing_after() {
+        let now = Instant::now();
+        for drain in [Drain::Keep, Drain::Now, Drain::After { grace: Duration::ZERO, spread: Duration::ZERO }] {
+            let newer = Routed::first().next(to(8), Drain::Now, now).next(Route::Park, Drain::Keep, now);
+            let older = newer.next(to(7), drain, now);
+            assert!(older.cut.covers(8, newer.version) && older.cut.covers(7, newer.version), "{drain:?}");
+            assert!(!older.cut.covers(7, older.version) && older.drain.is_none(), "{drain:?}");
+        }
     }
 
     #[test]

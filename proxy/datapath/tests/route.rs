@@ -60,6 +60,17 @@ fn a_spliced_connection_is_reset_at_once_in_the_middle_of_its_stream() {
 }
 
 #[test]
+fn an_epoch_that_falls_back_is_served_and_ends_the_newer_one() {
+    let (rig, a, b) = (Rig::new(), Server::named("a"), Server::named("b"));
+    rig.to(3, 0, a.addr, Drain::Now);
+    let (mut newer, name) = asked(&rig);
+    assert_eq!(name, "a");
+    rig.to(2, 1, b.addr, Drain::Now);
+    assert_reset(&mut newer);
+    assert_eq!(asked(&rig).1, "b");
+}
+
+#[test]
 fn connections_in_connect_go_to_the_new_member() {
     let (rig, b, silent) = (Rig::new(), Server::named("b"), Silent::new());
     rig.to(1, 0, silent.addr, Drain::Now);

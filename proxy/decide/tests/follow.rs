@@ -110,6 +110,22 @@ fn a_newer_record_ends_a_route_before_any_probe_does() {
 }
 
 #[test]
+fn a_reservation_for_the_way_back_is_no_tenure_to_follow() {
+    let d = &mut follower(Fencing::Confirmed(OnUnreachable::Wait));
+    seen(d, 10, record());
+    probed(d, 20, Member::A, Some(FlowState::Running));
+    assert_eq!(d.route(), A);
+    // A switchover: A's flows are fenced, B is told to start under 5, and 6 would be A's again.
+    let intent = Intent::Switchover { from: Member::A, to: Member::B, reason: "test".into() };
+    seen(d, 30, Record { intent: Some(intent), tenures: later().tenures, epoch: Epoch(6), ..record() });
+    probed(d, 40, Member::A, Some(FlowState::Running));
+    assert_eq!(d.route(), park(ParkReason::NoActive), "this look at A is older than its fence");
+    seen(d, 50, later());
+    probed(d, 60, Member::B, Some(FlowState::Running));
+    assert_eq!(d.route(), B);
+}
+
+#[test]
 fn plain_servers_are_followed_by_the_record_alone() {
     let d = &mut follower(Fencing::Plain);
     seen(d, 10, record());

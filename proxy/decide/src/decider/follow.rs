@@ -122,11 +122,12 @@ impl Decider {
         }
     }
 
-    /// The tenure of the member that was active last, by the record. Its later ones are reservations for a way back.
+    /// The tenure of the member that was active last, by the record: the lowest of all. What stands behind the other's is a
+    /// reservation for a way back, and left alone once its own is fenced.
     fn on_record(&self, member: Member) -> Option<Epoch> {
         let record = &self.seen.as_ref()?.record;
-        let own = record.tenures.iter().filter(|t| t.member == member && record.last_active == Some(member));
-        own.map(|t| t.epoch).min()
+        let active = record.tenures.iter().min_by_key(|t| t.epoch)?;
+        (active.member == member && record.last_active == Some(member)).then_some(active.epoch)
     }
 
     /// Certainly no longer the active: silence is no proof of it.

@@ -70,7 +70,8 @@ fn settings(rng: &mut Rng) -> Settings {
     s.health.start_grace = ms(1_000);
     s.deadlines.recover = ms(rng.pick(&[0, 500, 3_000]));
     s.deadlines.observe = ms(rng.pick(&[0, 1_000]));
-    s.deadlines.start = ms(rng.pick(&[500, 5_000]));
+    // A start takes up to 0.8 s here: what is too short for that waits ever longer between its tries.
+    s.deadlines.start = ms(rng.pick(&[1_500, 5_000]));
     s.deadlines.stop_grace = ms(rng.pick(&[200, 2_000]));
     s.deadlines.drain = ms(rng.pick(&[0, 300]));
     s.deadlines.verify = ms(1_500);
@@ -145,6 +146,10 @@ impl World {
                 return self.violate(format!("healed, and not well after two minutes: {view:?} {:?}", self.nodes));
             }
             self.run_until(self.now + 200);
+            // An operator who looks on: after too many failovers it is frozen, as it was told to.
+            if self.decider.as_ref().is_some_and(|d| d.view(self.time()).frozen) {
+                self.operator(Operator::Unfreeze);
+            }
             well = if self.is_well() { well + 1 } else { 0 };
         }
     }

@@ -7,6 +7,9 @@ use super::world::{Ev, World};
 use hotspare_decide::{Member, Rule, Settings};
 use std::time::Duration;
 
+/// As late as anything comes that was sent before everything was healed.
+const SLOWEST: u64 = 2_500 * MS;
+
 /// What one seed came to.
 #[derive(Debug, Default)]
 #[allow(dead_code)] // each of the two tests reads its part
@@ -69,6 +72,8 @@ impl World {
         let lasts = self.rng.range(1_000, 9_000) * MS;
         self.run_until(self.now + lasts);
         self.heal_all();
+        // What a slow network still carries comes first.
+        self.run_until(self.now + SLOWEST);
         self.must_serve_again();
         if self.violation.is_none() {
             match self.rng.below(4) {
