@@ -260,6 +260,13 @@ fn bare_node_reds_are_switched_over_and_fail_over_behind_two_proxies() {
     let mut group = Group::of(Kind::NodeRed);
     let began = now();
     let first = group.wait_until_steady().member;
+    let acts = |group: &Group, from, member: &str| {
+        wait_until(PATIENCE, &format!("the flows of {member} do something, and no other's"), || {
+            let acted = group.acted_since(from);
+            if acted == [member] { Ok(()) } else { Err(acted) }
+        });
+    };
+    acts(&group, began, &first);
     let (leader, follower) = group.leader_and_follower();
     let answer = group.order(leader, "switchover");
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -268,11 +275,7 @@ fn bare_node_reds_are_switched_over_and_fail_over_behind_two_proxies() {
 
     group.proxy(leader).kill();
     group.wait_for_leader(follower);
-    let from = now();
-    wait_until(PATIENCE, "the flows go on", || match group.acted_since(from) {
-        acted if acted == [second.clone()] => Ok(()),
-        seen => Err(seen),
-    });
+    acts(&group, now(), &second);
     group.restart_proxy(leader);
     group.wait_until_steady();
 
