@@ -92,7 +92,8 @@ impl World {
 
     /// `stands`: its clock stands still meanwhile.
     pub fn control_freezes(&mut self, stands: bool) {
-        if !self.control.frozen {
+        // One that is down hears nothing, and keeps nothing for later.
+        if !self.control.frozen && self.control.decider.is_some() {
             self.control.frozen = true;
             self.control.clock_stands = stands;
             self.control.frozen_at = self.now;
