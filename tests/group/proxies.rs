@@ -379,7 +379,8 @@ impl Group {
             let ready = |m: &Value| m["ready"] == true || m["name"] == status["active"];
             let ready = status["members"].as_array().is_some_and(|all| all.iter().all(ready));
             let served = |proxy: &str| {
-                let seen = |e| format!("{proxy}: {e}; it says {:?}", self.status(proxy).map(|status| status.to_string()));
+                let seen =
+                    |e| format!("{proxy}: {e}; it says {:?}", self.status(proxy).map(|status| status.to_string()));
                 self.who(proxy).map_err(seen)
             };
             let served = (served(PROXIES[0])?, served(PROXIES[1])?);

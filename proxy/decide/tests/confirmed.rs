@@ -9,6 +9,8 @@
 
 #[path = "confirmed/driver.rs"]
 mod driver;
+#[path = "confirmed/follower.rs"]
+mod follower;
 #[path = "confirmed/member.rs"]
 mod member;
 #[path = "sim/rng.rs"]

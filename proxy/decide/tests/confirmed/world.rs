@@ -12,6 +12,7 @@ use hotspare_decide::{
 };
 
 use crate::driver::{Driver, Job};
+use crate::follower::Follower;
 use crate::member::{Flows, Node, Request};
 use crate::rng::Rng;
 
@@ -22,7 +23,7 @@ const PATIENCE: u64 = 3_000;
 const WALL: u64 = 1_800_000_000_000;
 
 #[derive(Debug)]
-enum Ev {
+pub enum Ev {
     Look { m: Member, life: u64 },
     Looked { m: Member, life: u64, turn: u64, saw: Option<Flows> },
     Arrives { m: Member, number: u64 },
@@ -37,10 +38,13 @@ enum Ev {
     DiskIsRight,
     Trouble,
     Wake,
+    FollowerLooks { m: Member },
+    FollowerLooked { m: Member, saw: Option<Flows> },
+    FollowerReads { record: Box<Record> },
 }
 
 pub struct World {
-    rng: Rng,
+    pub rng: Rng,
     trace: bool,
     /// Milliseconds.
     now: u64,
@@ -50,6 +54,9 @@ pub struct World {
     nodes: [Node; 2],
     drivers: [Driver; 2],
     decider: Option<Decider>,
+    pub follower: Follower,
+    /// When it reads the newest record.
+    reads_at: u64,
     /// Which controller this is, counted up at each death.
     life: u64,
     disk: Option<Record>,
@@ -87,12 +94,16 @@ impl World {
     pub fn new(seed: u64, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
         let launched = rng.chance(50);
+        let settings = settings(&mut rng);
+        let follower = Decider::follower(Time::from_nanos(1_000_000_000), WALL, "x".into(), settings.clone());
         World {
             trace,
             now: 1_000,
             events: BTreeMap::new(),
             count: 0,
-            settings: settings(&mut rng),
+            settings,
+            follower: Follower::new(follower),
+            reads_at: 0,
             nodes: [Node::new(launched), Node::new(launched)],
             drivers: Default::default(),
             decider: None,
@@ -109,6 +120,9 @@ impl World {
     /// Comes up, suffers, is healed, and must serve again.
     pub fn play(&mut self) {
         self.after(0, Ev::Boots);
+        for m in Member::BOTH {
+            self.after(0, Ev::FollowerLooks { m });
+        }
         self.run_until(self.now + 4_000);
         self.faulty = true;
         self.after(0, Ev::Trouble);
@@ -143,7 +157,11 @@ impl World {
         while self.violation.is_none() && well < 4 {
             if self.now > deadline {
                 let view = self.decider.as_ref().map(|d| d.view(self.time()));
-                return self.violate(format!("healed, and not well after two minutes: {view:?} {:?}", self.nodes));
+                let follower = self.follower.decider.route();
+                return self.violate(format!(
+                    "healed, and not well after two minutes: {view:?}; the follower: {follower:?}; {:?}",
+                    self.nodes
+                ));
             }
             self.run_until(self.now + 200);
             // An operator who looks on: after too many failovers it is frozen, as it was told to.
@@ -156,13 +174,18 @@ impl World {
 
     fn is_well(&mut self) -> bool {
         let Some((m, epoch)) = self.decider.as_ref().and_then(|d| d.active()) else { return false };
-        let routed = self.decider.as_ref().is_some_and(|d| d.route() == Route::To { member: m, epoch });
-        routed && self.node(m).flows == Flows::Running && !self.node(m.other()).flows.may_run()
+        let route = Route::To { member: m, epoch };
+        let routed = self.decider.as_ref().is_some_and(|d| d.route() == route);
+        routed
+            && self.follower.goes_to(m)
+            && self.node(m).flows == Flows::Running
+            && !self.node(m.other()).flows.may_run()
     }
 
     fn run_until(&mut self, until: u64) {
         while self.violation.is_none() {
-            let due = self.decider.as_ref().and_then(Decider::poll_timeout);
+            let deciders = self.decider.iter().chain([&self.follower.decider]);
+            let due = deciders.filter_map(Decider::poll_timeout).min();
             let due = due.map(|at| at.as_nanos().div_ceil(1_000_000).max(self.now));
             let next = self.events.keys().next().map(|(at, _)| *at);
             if due.is_none_or(|due| due > until) && next.is_none_or(|next| next > until) {
@@ -181,7 +204,7 @@ impl World {
     }
 
     fn happens(&mut self, ev: Ev) {
-        if !matches!(ev, Ev::Look { .. } | Ev::Wake) {
+        if !matches!(ev, Ev::Look { .. } | Ev::Wake | Ev::FollowerLooks { .. }) {
             self.say(&format!("{ev:?}"));
         }
         let ours = self.life;
@@ -196,7 +219,7 @@ impl World {
             Ev::Answered { m, life, number, quiet } if life == ours => self.answered(m, number, quiet),
             Ev::GivesUp { m, life, turn } if life == ours && self.driver(m).turn == turn => self.job_ends(m, false),
             Ev::Written { life, id, record } if life == ours => {
-                self.disk = Some(*record);
+                self.write(*record);
                 self.tell(Input::Persisted { id });
             }
             Ev::NotWritten { life, id } if life == ours => {
@@ -220,7 +243,11 @@ impl World {
                 if let Some(decider) = &mut self.decider {
                     decider.handle_timeout(time);
                 }
+                self.follower_wakes();
             }
+            Ev::FollowerLooks { m } => self.follower_looks(m),
+            Ev::FollowerLooked { m, saw } => self.follower_looked(m, saw),
+            Ev::FollowerReads { record } => self.follower_reads(&record),
             _ => {}
         }
         self.carry_out();
@@ -518,10 +545,17 @@ impl World {
             _ => None,
         });
         if let Some(record) = half_done.filter(|_| self.rng.chance(50)) {
-            self.disk = Some(record);
+            self.write(record);
         }
         let away = self.rng.range(1, 3_000);
         self.after(away, Ev::Boots);
+    }
+
+    fn write(&mut self, record: Record) {
+        self.disk = Some(record.clone());
+        let soon = self.now + self.rng.range(1, 200);
+        self.reads_at = self.reads_at.max(soon);
+        self.after(self.reads_at - self.now, Ev::FollowerReads { record: Box::new(record) });
     }
 
     fn tell(&mut self, input: Input) {
@@ -614,7 +648,7 @@ impl World {
 
     // --- small things ---
 
-    fn node(&mut self, m: Member) -> &mut Node {
+    pub fn node(&mut self, m: Member) -> &mut Node {
         &mut self.nodes[m.index()]
     }
 
@@ -622,22 +656,22 @@ impl World {
         &mut self.drivers[m.index()]
     }
 
-    fn after(&mut self, ms: u64, ev: Ev) {
+    pub fn after(&mut self, ms: u64, ev: Ev) {
         self.count += 1;
         self.events.insert((self.now + ms, self.count), ev);
     }
 
-    fn time(&self) -> Time {
+    pub fn time(&self) -> Time {
         Time::from_nanos(self.now * 1_000_000)
     }
 
-    fn say(&self, text: &str) {
+    pub fn say(&self, text: &str) {
         if self.trace {
             println!("{:8} {text}", self.now);
         }
     }
 
-    fn violate(&mut self, what: String) {
+    pub fn violate(&mut self, what: String) {
         self.violation.get_or_insert_with(|| format!("at {} ms: {what}", self.now));
     }
 }
