@@ -11,16 +11,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two questions of a client that waits for the other member.
 const AGAIN: Duration = Duration::from_millis(1);
 
+/// Connections that those who ask may need at once.
+const LEFT: usize = 200;
+
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Opens up to `count` connections, spread over all instances, each with one request answered. Fewer where descriptors
-/// run out.
+/// run out; then some are left to those that ask.
 pub(super) fn hold(instances: usize, count: usize) -> Vec<TcpStream> {
     let mut held = Vec::new();
     for number in 0..count {
         match ask(site::listener(number % instances), "") {
             Ok((stream, _)) => held.push(stream),
-            Err(_) => break,
+            Err(_) => {
+                held.truncate(number.saturating_sub(LEFT));
+                break;
+            }
         }
     }
     held
