@@ -163,6 +163,8 @@ pub(crate) struct Conn {
     pub(crate) member_spoke_last: bool,
     /// Its epoch was revoked: not a byte more goes through, and it is ended in a moment.
     pub(crate) muted: bool,
+    /// A member has ended it before a byte had moved. The next end is passed on.
+    pub(crate) was_left: bool,
     /// Which side ended first.
     pub(crate) first_end: Option<End>,
     /// The epoch and route version that its connection to the member was opened under.
@@ -204,6 +206,7 @@ impl Conn {
             in_park: false,
             member_spoke_last: false,
             muted: false,
+            was_left: false,
             first_end: None,
             epoch: 0,
             version: 0,

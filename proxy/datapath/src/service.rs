@@ -26,6 +26,9 @@ enum Verdict {
     Broken(CloseReason),
     /// The member broke before a byte moved: another attempt is possible.
     Unused,
+    /// The member ended it before a byte moved, as the kernel does for a process that is killed. Once, another attempt
+    /// tells one that is gone from one that wants it so.
+    Left,
 }
 
 impl Worker {
@@ -132,6 +135,11 @@ impl Worker {
                 }
                 self.end(index, reason, true);
             }
+            Verdict::Left => {
+                conn.was_left = true;
+                self.detach(index);
+                self.find_place(index);
+            }
             Verdict::Unused => {
                 self.connect_failed(index, Some(SignalKind::ResetBeforeFirstByte), CloseReason::MemberReset);
             }
@@ -194,6 +202,9 @@ fn judge(conn: &mut crate::conn::Conn, up: Stop, down: Stop) -> Verdict {
         // A read after a write that failed finds an end in any case: the write has taken the error away.
         let unused = conn.is_untouched() && (up == Stop::SinkFailed || !conn.down.ended);
         return if unused { Verdict::Unused } else { Verdict::Broken(CloseReason::MemberReset) };
+    }
+    if down == Stop::Ended && !conn.up.ended && !conn.was_left && conn.is_untouched() {
+        return Verdict::Left;
     }
     if up == Stop::Ended {
         conn.first_end.get_or_insert(End::Client);

@@ -322,6 +322,34 @@ fn a_first_byte_that_meets_a_dead_member_goes_to_the_next_connection() {
     }
 }
 
+/// The kernel ends a silent connection in order when it kills the process behind it.
+#[test]
+fn a_silent_connection_outlives_its_member_and_goes_to_the_next() {
+    let (rig, server, members) = rig_with_member(Options::default());
+    let spare = Server::named("b");
+    let (mut client, member) = pair(&rig, &members);
+    rig.until("it is connected", |c| c.to_member[0] == 1);
+    drop(server);
+    drop(member);
+    rig.until("it waits", |c| c.parked == 1);
+    rig.to(2, 1, spare.addr, Drain::Now);
+    client.write_all(b"?").unwrap();
+    assert_eq!(common::read_name(&mut client), "b");
+}
+
+#[test]
+fn a_member_that_ends_silent_connections_is_taken_at_its_second_word() {
+    let (rig, _server, members) = rig_with_member(Options::default());
+    let (mut client, member) = pair(&rig, &members);
+    drop(member);
+    let again = members.recv_timeout(PATIENCE).unwrap();
+    drop(again);
+    assert_closed(&mut client);
+    drop(client);
+    rig.until_idle();
+    assert_eq!(rig.closed_for(CloseReason::MemberClosed), 1);
+}
+
 #[test]
 fn an_idle_timeout_resets_a_spliced_stream_that_is_stuck() {
     let timeouts = Timeouts { idle: Duration::from_millis(300), ..Timeouts::default() };
