@@ -148,30 +148,48 @@ fn a_switchover_on_record_lets_connections_wait_but_not_for_ever() {
     assert_eq!(d.route(), A, "at {given_up:?}");
 }
 
+/// A under a lease says that it runs its flows under this epoch.
+fn beat(decider: &mut Decider, ms: u64, link: u64, seq: u64, epoch: u64) {
+    let epoch = Epoch(epoch);
+    let status =
+        MemberStatus { flows: FlowState::Running, tenure: Some(epoch), max_epoch: epoch, ..MemberStatus::default() };
+    let msg = Up::Heartbeat(Heartbeat { seq, echo: None, status });
+    decider.handle(at(ms), Input::Up { member: Member::A, link: LinkId(link), msg });
+}
+
+/// How long what is under way may go on, as the routes since the last call said.
+fn drains(decider: &mut Decider) -> Vec<Option<Duration>> {
+    let drain = |effect| match effect {
+        Effect::Route { drain, .. } => Some(drain),
+        _ => None,
+    };
+    std::iter::from_fn(|| decider.poll_effect()).filter_map(drain).collect()
+}
+
 #[test]
 fn after_a_pause_of_its_own_it_waits_for_a_fresh_word() {
     let d = &mut follower(Fencing::Leased);
-    let beat = |d: &mut Decider, ms: u64, seq| {
-        let status = MemberStatus {
-            flows: FlowState::Running,
-            tenure: Some(Epoch(4)),
-            max_epoch: Epoch(4),
-            ..MemberStatus::default()
-        };
-        let msg = Up::Heartbeat(Heartbeat { seq, echo: None, status });
-        d.handle(at(ms), Input::Up { member: Member::A, link: LinkId(1), msg });
-    };
     d.handle(at(10), Input::LinkUp { member: Member::A, link: LinkId(1), session: 1 });
-    beat(d, 20, 1);
+    beat(d, 20, 1, 1, 4);
     assert_eq!(d.route(), A);
-    while d.poll_effect().is_some() {}
+    drains(d);
     d.handle(at(2_000), Input::Stalled { gap: Duration::from_secs(2) });
     assert_eq!(d.route(), park(ParkReason::Recovering));
-    let drains = std::iter::from_fn(|| d.poll_effect()).find_map(|effect| match effect {
-        Effect::Route { drain, .. } => Some(drain),
-        _ => None,
-    });
-    assert_eq!(drains, Some(None), "open connections are left alone");
-    beat(d, 2_010, 2);
+    assert_eq!(drains(d), [None], "open connections are left alone");
+    beat(d, 2_010, 1, 2, 4);
     assert_eq!(d.route(), A);
+}
+
+#[test]
+fn what_is_under_way_may_be_of_an_epoch_that_it_hears_of_late() {
+    let d = &mut follower(Fencing::Leased);
+    d.handle(at(10), Input::LinkUp { member: Member::A, link: LinkId(1), session: 1 });
+    beat(d, 20, 1, 1, 4);
+    assert_eq!(drains(d), [Some(Duration::ZERO)]);
+    // Cut off from the members, it missed that A ended and was started again; clients came through to the new one.
+    d.handle(at(100), Input::LinkDown { member: Member::A, link: LinkId(1) });
+    d.handle(at(200), Input::LinkUp { member: Member::A, link: LinkId(2), session: 1 });
+    beat(d, 210, 2, 9, 6);
+    assert_eq!(d.route(), Route::To { member: Member::A, epoch: Epoch(6) });
+    assert_eq!(drains(d), [Some(Settings::default().deadlines.drain)]);
 }

@@ -54,7 +54,7 @@ impl Decider {
                 let drain = self.settings.deadlines.drain;
                 self.set_route(Route::Park { reason: ParkReason::Switchover }, Some(drain));
             }
-            (Some((epoch, member)), _) => self.set_route(Route::To { member, epoch }, Some(Duration::ZERO)),
+            (Some((epoch, member)), _) => self.route_to(member, epoch),
             (None, Route::To { member, .. }) if self.has_ended(member) => {
                 self.set_route(Route::Park { reason: ParkReason::NoActive }, Some(Duration::ZERO));
             }
@@ -133,7 +133,8 @@ impl Decider {
     /// Certainly no longer the active: silence is no proof of it.
     fn has_ended(&self, member: Member) -> bool {
         match self.settings.fencing[member] {
-            Fencing::Leased => self.is_fresh(member),
+            // A launcher that has just come back has said nothing of its flows yet.
+            Fencing::Leased => self.is_fresh(member) && self.members[member].status.is_some(),
             Fencing::Confirmed(_) => {
                 let stopped = matches!(self.members[member].probed, Some(FlowState::Stopped | FlowState::Down));
                 stopped || self.is_superseded(member)

@@ -341,6 +341,14 @@ impl Decider {
         }
     }
 
+    /// Connections to another member end at once. Those to an earlier epoch of the same one may be of this epoch in truth,
+    /// opened before we heard of it: what is under way on them is let come to its end.
+    fn route_to(&mut self, member: Member, epoch: Epoch) {
+        let same = matches!(self.route, Route::To { member: before, .. } if before == member);
+        let drain = if same { self.settings.deadlines.drain } else { Duration::ZERO };
+        self.set_route(Route::To { member, epoch }, Some(drain));
+    }
+
     fn send(&mut self, member: Member, link: LinkId, msg: Down) {
         self.effects.push_back(Effect::Send { member, link, msg });
     }

@@ -212,7 +212,7 @@ impl Decider {
         }
         self.reserve(member.other());
         self.go(State::Active { since: self.now, suspicion: None });
-        self.set_route(Route::To { member, epoch }, Some(Duration::ZERO));
+        self.route_to(member, epoch);
         self.plan_reached(member);
     }
 }
