@@ -430,6 +430,7 @@ impl Routes for Arc<Traffic> {
 
     fn traffic(&self, instance: u32) -> TrafficStatus {
         let Ok(counters) = self.path.counters(InstanceId(instance)) else { return TrafficStatus::default() };
+        let last = self.path.last_clients(InstanceId(instance)).unwrap_or_default();
         TrafficStatus {
             connections: counters.active,
             connections_total: counters.accepted,
@@ -437,6 +438,7 @@ impl Routes for Arc<Traffic> {
             bytes_in: counters.bytes_up,
             bytes_out: counters.bytes_down,
             closed: closed(&counters),
+            last_clients: last.into_iter().map(|(reason, last)| (reason.label(), (last.address, last.at))).collect(),
         }
     }
 

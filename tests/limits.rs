@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use hotspare_test_support::fault;
 use hotspare_test_support::flows::TICK;
+use hotspare_test_support::http;
 use hotspare_test_support::pair::{PATIENCE, Setup};
-use hotspare_test_support::site::{SOON, Site};
+use hotspare_test_support::site::{READ, SOON, Site};
 use hotspare_test_support::wait::wait_until;
 use hotspare_test_support::witness::judge;
 
@@ -60,6 +61,34 @@ fn bounds_of_an_address_and_of_a_second_hold_and_change_with_the_file() {
         let metrics = site.metrics();
         if ended(&metrics, "limit_rate") > 0 { Ok(()) } else { Err(metrics) }
     });
+}
+
+#[test]
+fn whose_connection_was_refused_is_in_the_log_and_an_exemplar_and_no_label() {
+    let site =
+        Site::serving("[instance.limits]\nper_source = 1\n[log]\nlevel = \"info,hotspare_datapath=debug\"\n", stay);
+    let within = enter(&site);
+    let mut refused = TcpStream::connect(site.proxy(1880)).unwrap();
+    refused.set_read_timeout(Some(SOON)).unwrap();
+    let address = refused.local_addr().unwrap();
+    assert!(matches!(refused.read(&mut [0]), Ok(0) | Err(_)), "one more than its address may have");
+    one_ended(&site, "limit_source");
+    wait_until(SOON, "a line with its address", || {
+        let log = site.log();
+        let client = format!("client={address}");
+        let line = log.lines().find(|line| line.contains(&client)).ok_or_else(|| log.clone())?;
+        if line.contains("limit_source") { Ok(()) } else { Err(line.to_owned()) }
+    });
+    let page = |accept: &str| {
+        http::get(site.proxy(9480), "/metrics").token(READ).header("accept", accept).send().unwrap().body
+    };
+    let open = page("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5");
+    let line = open.lines().find(|line| line.contains("reason=\"limit_source\"")).unwrap_or_else(|| panic!("{open}"));
+    assert!(line.contains(&format!("}} 1 # {{client=\"{}\"}} 1 ", address.ip())), "{line}");
+    assert!(open.ends_with("# EOF\n"), "{open}");
+    let plain = page("text/plain");
+    assert!(!plain.contains("client=") && ended(&plain, "limit_source") == 1, "{plain}");
+    drop(within);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! and `/metrics`. Plain data; nothing here decides.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -188,4 +190,8 @@ pub struct TrafficStatus {
     pub bytes_out: u64,
     /// Ended ones by reason.
     pub closed: BTreeMap<&'static str, u64>,
+    /// Of reasons that have to do with a client: whose connection was the last to end for it, and when. Only the exemplars of
+    /// metrics show it.
+    #[serde(skip)]
+    pub last_clients: BTreeMap<&'static str, (IpAddr, SystemTime)>,
 }

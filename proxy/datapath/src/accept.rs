@@ -8,6 +8,7 @@
 use crate::config::{InstanceId, ListenerId, Protocol};
 use crate::conn::{Conn, Greeting};
 use crate::counters::CloseReason;
+use crate::greet::peer_of;
 use crate::mailbox::ThreadListener;
 use crate::worker::{Listening, Task, Worker, listener_token};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -212,24 +213,24 @@ impl Worker {
         }
     }
 
-    /// Counts a new connection for its instance. False if there is no room for it, which is counted too.
-    pub(crate) fn enter(&mut self, place: u32) -> bool {
+    /// Counts a new connection for its instance. If there is no room for it, that is counted, and returned why.
+    pub(crate) fn enter(&mut self, place: u32) -> Option<CloseReason> {
         let thread = self.thread;
         let local = self.local(place);
         let cells = &local.shared.cells[thread];
         cells.accepted.add(1);
         if !local.share.acquire(&local.shared.connections) {
             cells.closed[CloseReason::LimitInstance as usize].add(1);
-            return false;
+            return Some(CloseReason::LimitInstance);
         }
         let rate = local.shared.limits.load().rate;
         if rate > 0 && !local.shared.rate.enter(rate, Instant::now()) {
             cells.closed[CloseReason::LimitRate as usize].add(1);
             local.share.release(&local.shared.connections);
-            return false;
+            return Some(CloseReason::LimitRate);
         }
         cells.active.add(1);
-        true
+        None
     }
 
     fn admit(&mut self, listener: u32, client: OwnedFd) {
@@ -239,11 +240,11 @@ impl Worker {
             let cells = &self.locals[place as usize].as_ref().expect("it has a place").shared.cells[self.thread];
             cells.accepted.add(1);
             cells.closed[CloseReason::LimitTotal as usize].add(1);
-            return;
+            return self.blame(place, CloseReason::LimitTotal, peer_of(&client));
         }
-        if !self.enter(place) {
+        if let Some(reason) = self.enter(place) {
             self.share.release(&self.total);
-            return;
+            return self.blame(place, reason, peer_of(&client));
         }
         let mut conn = Conn::new(place, listener, client);
         conn.last_move = self.now;

@@ -55,6 +55,7 @@ impl Worker {
         let routed = local.route.load();
         let version = routed.version;
         let Route::To { epoch, member, addrs } = &routed.route else {
+            self.scout_turns_back(index);
             return self.park(index, true, CloseReason::ParkFull);
         };
         let (epoch, member) = (*epoch, (*member).min(1));
@@ -137,7 +138,6 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(index) else { return };
         let (place, epoch, version, member) = (conn.instance, conn.epoch, conn.version, conn.member_no);
         conn.phase = Phase::Relaying;
-        conn.scout = false;
         conn.last_move = now;
         let parked_at = std::mem::take(&mut conn.parked_at);
         // With TLS that was done before the handshake.
@@ -146,11 +146,13 @@ impl Worker {
         local.connecting -= 1;
         let routed = local.route.load();
         if !routed.covers(epoch) || routed.cut.covers(epoch, version) {
-            self.detach(index);
-            return self.find_place(index);
+            return self.find_another(index);
         }
         if !is_introduced && !self.introduce(index) {
             return self.connect_failed(index, Some(UNFIT), CloseReason::MemberReset);
+        }
+        if let Some(conn) = self.conns.get_mut(index) {
+            conn.scout = false;
         }
         let local = self.local(place);
         if parked_at > 0 {
@@ -219,10 +221,9 @@ impl Worker {
         let thread = self.thread;
         let Some(conn) = self.conns.get_mut(index) else { return };
         if matches!(conn.phase, Phase::Parked | Phase::Idle) {
-            return;
+            return self.scout_turns_back(index);
         }
         let was_connecting = conn.phase == Phase::Connecting;
-        let was_scout = std::mem::take(&mut conn.scout);
         conn.phase = Phase::Parked;
         conn.lasting = false;
         conn.down.discard(&mut self.io.pipes);
@@ -248,9 +249,7 @@ impl Worker {
             }
         }
         self.wheel.cancel(index);
-        if was_scout {
-            self.scout_is_back(place);
-        }
+        self.scout_turns_back(index);
     }
 
     /// The idle timeout of a connection's listener, in ms.

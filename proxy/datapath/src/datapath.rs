@@ -4,8 +4,9 @@
 mod fronts;
 
 use crate::accept::Listened;
+use crate::blame::LastClient;
 use crate::config::{Config, Drain, Error, InstanceId, InstanceSpec, Limits, ListenerId, ListenerSpec, Route};
-use crate::counters::Counters;
+use crate::counters::{CloseReason, Counters};
 use crate::descriptors::Descriptors;
 use crate::mailbox::{Latch, Mailbox, Order, ThreadListener};
 use crate::quota::Pool;
@@ -229,6 +230,14 @@ impl DataPath {
     /// [`Error::UnknownInstance`].
     pub fn counters(&self, id: InstanceId) -> Result<Counters, Error> {
         Ok(self.instance(id)?.counters())
+    }
+
+    /// For each reason that has to do with a client: whose connection ended for it last. None for what never was.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInstance`].
+    pub fn last_clients(&self, id: InstanceId) -> Result<Vec<(CloseReason, LastClient)>, Error> {
+        Ok(self.instance(id)?.last_clients())
     }
 
     /// Stops or resumes accepting on all listeners; clients wait in the kernel's queues meanwhile.

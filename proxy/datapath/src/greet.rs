@@ -50,12 +50,10 @@ impl Worker {
         if most == 0 {
             return true;
         }
-        let told = match &conn.greeting {
-            Greeting::Awaited => return true,
-            Greeting::Came(Some(origin)) => Some(origin.source),
-            Greeting::Came(None) | Greeting::None => None,
-        };
-        let Some(source) = told.or_else(|| peer_of(conn.client.fd.as_ref()?)) else { return true };
+        if matches!(conn.greeting, Greeting::Awaited) {
+            return true;
+        }
+        let Some(source) = conn.client_address() else { return true };
         let ip = source.ip().to_canonical();
         let room = local.shared.sources.enter(ip, most);
         conn.source = room.then(|| Box::new(ip));
@@ -154,7 +152,8 @@ impl Worker {
     }
 }
 
-fn peer_of(fd: &OwnedFd) -> Option<SocketAddr> {
+/// The other end of a socket; none if it is gone.
+pub(crate) fn peer_of(fd: &OwnedFd) -> Option<SocketAddr> {
     SocketAddr::try_from(getpeername(fd).ok()??).ok()
 }
 

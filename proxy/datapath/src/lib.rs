@@ -33,6 +33,7 @@
 //! `relay` moves the bytes; `park` and `revoke` are what a failover touches.
 
 mod accept;
+mod blame;
 pub mod client_hello;
 mod config;
 mod conn;
@@ -62,6 +63,7 @@ mod tls;
 mod wheel;
 mod worker;
 
+pub use blame::LastClient;
 pub use config::{
     Config, Drain, Error, InstanceId, InstanceSpec, Keepalive, Limits, ListenerId, ListenerSpec, MemberTls, Protocol,
     Proxied, Route, Timeouts,

@@ -85,7 +85,10 @@ impl Worker {
         let Some(&place) = self.places.get(&target.spec.instance) else {
             return self.end(index, CloseReason::RouteClosed, false);
         };
-        let entered = self.enter(place);
+        let full = self.enter(place);
+        if let (Some(reason), Some(conn)) = (full, self.conns.get(index)) {
+            self.blame(place, reason, conn.client_address());
+        }
         let Some(conn) = self.conns.get_mut(index) else { return };
         let (from, front) = (conn.instance as usize, conn.listener);
         if let Some(local) = self.locals[from].as_mut() {
@@ -99,7 +102,7 @@ impl Worker {
         self.users_of(to, 1);
         self.users_of(front, -1);
         self.forget_unused_listener(front);
-        if !entered {
+        if full.is_some() {
             // Counted already, with its reason.
             self.conns.remove(index);
             self.share.release(&self.total);

@@ -130,10 +130,14 @@ impl Worker {
         self.connect(first);
     }
 
-    /// The scout gave up its attempt, whatever the reason: another may go.
-    pub(crate) fn scout_is_back(&mut self, place: u32) {
+    /// A connection that was the scout gives up its attempt, whatever the reason: another may go.
+    pub(crate) fn scout_turns_back(&mut self, index: Index) {
         let now = self.now;
-        if let Some(suspect) = self.local(place).suspect.as_mut() {
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        let place = conn.instance;
+        if std::mem::take(&mut conn.scout)
+            && let Some(suspect) = self.local(place).suspect.as_mut()
+        {
             suspect.scouting = false;
             suspect.retry_at = now;
             self.schedule(now, place, Task::Scout);

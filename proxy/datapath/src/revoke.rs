@@ -56,8 +56,7 @@ impl Worker {
     /// next member. Any other is reset on both sides, so that nobody takes a cut stream for a complete one.
     fn revoke(&mut self, index: Index) {
         if self.conns.get(index).is_some_and(|conn| conn.is_untouched()) {
-            self.detach(index);
-            self.find_place(index);
+            self.find_another(index);
         } else if self.conns.get(index).is_some_and(|conn| conn.http.is_some()) {
             self.revoke_http(index);
         } else {

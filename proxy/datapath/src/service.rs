@@ -101,9 +101,9 @@ impl Worker {
         let place = conn.instance;
         let Some(local) = self.locals[place as usize].as_mut() else { return };
         if conn.is_untouched() && !local.route.load().covers(conn.epoch) {
-            // The first byte is only relayed under a route that still holds. The connection finds its new
-            // member when the new route is applied, in a moment.
-            return;
+            // The first byte is only relayed under a route that still holds. It may hold again when the change is applied
+            // here, and no event would come any more: so the connection looks for its member anew right now.
+            return self.find_another(index);
         }
         let splices = self.io.splices;
         let (up, up_stop) = relay::pump(&mut conn.client, &mut conn.member, &mut conn.up, &mut self.io, &mut { ALL });
@@ -137,8 +137,7 @@ impl Worker {
             }
             Verdict::Left => {
                 conn.was_left = true;
-                self.detach(index);
-                self.find_place(index);
+                self.find_another(index);
             }
             Verdict::Unused => {
                 self.connect_failed(index, Some(SignalKind::ResetBeforeFirstByte), CloseReason::MemberReset);
@@ -159,6 +158,11 @@ impl Worker {
     pub(crate) fn end(&mut self, index: Index, reason: CloseReason, reset: bool) {
         self.unpark(index);
         self.leave_idle(index);
+        if reason.is_told()
+            && let Some(conn) = self.conns.get(index)
+        {
+            self.blame(conn.instance, reason, conn.client_address());
+        }
         let Some(conn) = self.conns.get_mut(index) else { return };
         conn.up.discard(&mut self.io.pipes);
         let (place, listener, source) = (conn.instance as usize, conn.listener, conn.source.take());

@@ -1,7 +1,8 @@
 //! What the handle and all threads share about one instance: its route, its bounds, its counters.
 
+use crate::blame::{self, LastClient, LastClients};
 use crate::config::{Drain, InstanceId, Limits, Route};
-use crate::counters::{Cells, Counters};
+use crate::counters::{Cells, CloseReason, Counters};
 use crate::quota::Pool;
 use crate::source::{Rate, Sources};
 use arc_swap::ArcSwap;
@@ -109,6 +110,8 @@ pub(crate) struct Instance {
     pub(crate) rate: Rate,
     /// One per thread.
     pub(crate) cells: Vec<Cells>,
+    /// One per thread.
+    pub(crate) last_clients: Vec<LastClients>,
     /// Per thread: a route change waits in its mailbox already.
     pub(crate) notified: Vec<AtomicBool>,
     /// The newest version whose `Clear` was signalled.
@@ -129,6 +132,7 @@ impl Instance {
             sources: Sources::default(),
             rate: Rate::default(),
             cells: (0..threads).map(|_| Cells::default()).collect(),
+            last_clients: (0..threads).map(|_| LastClients::default()).collect(),
             notified: (0..threads).map(|_| AtomicBool::new(false)).collect(),
             cleared: AtomicU64::new(0),
             quieted: AtomicU64::new(0),
@@ -165,6 +169,10 @@ impl Instance {
         let mut sum = Counters::default();
         self.cells.iter().for_each(|cells| cells.add_to(&mut sum));
         sum
+    }
+
+    pub(crate) fn last_clients(&self) -> Vec<(CloseReason, LastClient)> {
+        blame::newest(&self.last_clients)
     }
 }
 

@@ -190,6 +190,35 @@ fn no_connection_opens_to_the_old_member_once_the_route_is_set() {
     }
 }
 
+/// As when the active is suspected, and a look finds it well at once.
+#[test]
+fn a_client_that_speaks_while_a_route_goes_and_comes_is_heard() {
+    let (rig, a) = (Rig::new(), Server::echo());
+    rig.to(1, 0, a.addr, Drain::Now);
+    for round in 0..200 {
+        let mut clients: Vec<_> = (0..20).map(|_| rig.connect()).collect();
+        rig.until("all have a member", |c| c.to_member[0] == 20);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_micros(round % 16 * 4) {}
+                rig.set(Route::Park, Drain::Keep);
+                let parked = Instant::now();
+                while parked.elapsed() < Duration::from_micros(round % 5 * 5) {}
+                rig.to(1, 0, a.addr, Drain::Keep);
+            });
+            clients.iter_mut().for_each(|client| client.write_all(b"?").unwrap());
+        });
+        for client in &mut clients {
+            let mut answer = [0; 1];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"?");
+        }
+        drop(clients);
+        rig.until_idle();
+    }
+}
+
 /// Waits until the data path has said that nothing is under way on what it drains.
 fn quiet(rig: &Rig, version: u64) {
     let seen = || rig.signals.lock().unwrap().iter().any(|s| s.kind == SignalKind::Quiet && s.version == version);

@@ -45,6 +45,12 @@ impl Worker {
         }
     }
 
+    /// Leaves the member and finds another, or the same one anew.
+    pub(crate) fn find_another(&mut self, index: Index) {
+        self.detach(index);
+        self.find_place(index);
+    }
+
     /// Takes a connection out of the idle list.
     pub(crate) fn leave_idle(&mut self, index: Index) {
         let Some(conn) = self.conns.get_mut(index) else { return };
@@ -97,10 +103,7 @@ impl Worker {
                 self.leave_idle(index);
                 self.seek(index);
             }
-            Next::DropMember => {
-                self.detach(index);
-                self.find_place(index);
-            }
+            Next::DropMember => self.find_another(index),
             Next::MemberLost => self.member_lost(index),
             Next::Close(reason) => self.close_after_answer(index, reason),
             Next::Reset(reason) => self.end(index, reason, true),
@@ -169,8 +172,7 @@ impl Worker {
         }
         if used_before {
             // It closed a connection that it had kept open between requests, just as this one came.
-            self.detach(index);
-            self.find_place(index);
+            self.find_another(index);
         } else {
             self.connect_failed(index, Some(SignalKind::ResetBeforeFirstByte), CloseReason::MemberReset);
         }
@@ -187,8 +189,7 @@ impl Worker {
             if let Some(local) = self.locals[place].as_ref() {
                 local.cells(thread).resent.add(1);
             }
-            self.detach(index);
-            self.find_place(index);
+            self.find_another(index);
         } else if http.is_answered() {
             self.end(index, CloseReason::EpochRevoked, true);
         } else {

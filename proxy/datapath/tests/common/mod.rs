@@ -113,6 +113,8 @@ impl Server {
     }
 
     pub fn on(listener: TcpListener, each: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        // Room for a whole crowd: what overflows is answered with SYN cookies and sorted out in seconds, or reset.
+        rustix::net::listen(&listener, 4096).unwrap();
         let addr = listener.local_addr().unwrap();
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let stopped = Arc::clone(&stop);

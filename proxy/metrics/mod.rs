@@ -1,20 +1,49 @@
-//! `/metrics`: the engine's status in Prometheus's text format.
+//! `/metrics`: the engine's status in Prometheus's text format, or in OpenMetrics for whoever asks for that.
 //!
 //! Every scrape builds its families from one [`Status`], so the engine keeps no second set of numbers and an
 //! instance that was removed leaves no series behind. Labels are bounded by the configuration: names of instances
-//! and members, and closed lists of reasons. Histograms of outages live here, fed by the engine.
+//! and members, and closed lists of reasons; clients are named by exemplars alone. Histograms of outages live here, fed by the engine.
+
+mod open_metrics;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::LazyLock;
+use std::time::SystemTime;
 
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, TextEncoder};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, TextEncoder};
 
 use crate::drill::Drills;
 use crate::engine::status::{InstanceStatus, Status};
 
-/// The content type of [`render`]'s text.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// How the page is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus's text format.
+    Text,
+    /// OpenMetrics 1.0.0: with exemplars.
+    OpenMetrics,
+}
+
+impl Format {
+    /// What an `Accept` header asks for.
+    pub fn wanted(accept: Option<&str>) -> Self {
+        let is_open = |one: &str| one.trim_start().starts_with("application/openmetrics-text");
+        if accept.is_some_and(|accept| accept.split(',').any(is_open)) { Self::OpenMetrics } else { Self::Text }
+    }
+
+    /// Its content type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// What counts ended connections.
+const CLOSED: &str = "hotspare_connections_closed_total";
 
 /// The states of an instance, so that every one of them has a series from the start.
 const STATES: [&str; 6] = ["recovering", "no_active", "starting", "active", "fencing", "switching"];
@@ -50,7 +79,7 @@ impl Durations {
 }
 
 /// The whole page.
-pub fn render(status: &Status, drills: &Drills, lost: [(&'static str, u64); 2]) -> Vec<u8> {
+pub fn render(status: &Status, drills: &Drills, lost: [(&'static str, u64); 2], format: Format) -> Vec<u8> {
     let mut families = Families::default();
     for (file, lines) in lost {
         let help = "Lines that did not reach their file, since the disk was full or too slow.";
@@ -70,13 +99,29 @@ pub fn render(status: &Status, drills: &Drills, lost: [(&'static str, u64); 2]) 
         let age = drills.age_ms(&instance.name).map_or(f64::INFINITY, |age| age as f64 / 1000.0);
         families.gauge("hotspare_drill_age_seconds", "Since the last drill ended; +Inf: there was none.", &of, age);
     }
-    let mut page = Vec::new();
+    let mut page = String::new();
     let mut all = families.gather();
     all.extend(prometheus::core::Collector::collect(&DURATIONS.outage));
     all.extend(prometheus::core::Collector::collect(&DURATIONS.detection));
     all.retain(|family| !family.get_metric().is_empty());
-    TextEncoder::new().encode(&all, &mut page).expect("writing to a Vec cannot fail");
-    page
+    TextEncoder::new().encode_utf8(&all, &mut page).expect("writing to a String cannot fail");
+    match format {
+        Format::Text => page,
+        Format::OpenMetrics => open_metrics::page(&page, &exemplars(status)),
+    }
+    .into_bytes()
+}
+
+/// Whose connection was the last that ended for a reason.
+fn exemplars(status: &Status) -> open_metrics::Exemplars {
+    let of = |i: &'_ InstanceStatus| {
+        let name = i.name.clone();
+        let one = move |(reason, (client, at)): (&'static str, (IpAddr, SystemTime))| {
+            (format!("{CLOSED}{{instance=\"{name}\",reason=\"{reason}\"}}"), (client.to_string(), at))
+        };
+        i.traffic.last_clients.clone().into_iter().map(one)
+    };
+    status.instances.iter().flat_map(of).collect()
 }
 
 fn controller(families: &mut Families, status: &Status) {
@@ -175,7 +220,7 @@ fn traffic(families: &mut Families, i: &InstanceStatus) {
     }
     for (reason, count) in &t.closed {
         let labels = [("instance", name), ("reason", *reason)];
-        families.counter("hotspare_connections_closed_total", "Ended connections by reason.", &labels, *count);
+        families.counter(CLOSED, "Ended connections by reason.", &labels, *count);
     }
 }
 
