@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::broadcast;
 
 const FILE: &str = "events.jsonl";
@@ -38,8 +39,15 @@ pub struct Entry {
     pub text: String,
     /// `info`, `notice`, `alarm`.
     pub level: Level,
-    /// The structured record, by which `explain` tells the story.
-    pub event: serde_json::Value,
+    /// The structured record, by which `explain` tells the story: as text, which takes a part of the memory that a tree does.
+    pub event: Box<RawValue>,
+}
+
+impl Entry {
+    /// The structured record, to be looked into.
+    pub fn event(&self) -> serde_json::Value {
+        serde_json::from_str(self.event.get()).unwrap_or_default()
+    }
 }
 
 /// How much an event asks of a person.
@@ -117,13 +125,14 @@ impl EventLog {
     }
 
     /// Records an event; never blocks. Also logs it.
-    pub fn record(&self, instance: &str, level: Level, text: String, event: serde_json::Value) {
+    pub fn record(&self, instance: &str, level: Level, text: String, event: &impl Serialize) {
         match level {
             Level::Alarm => tracing::warn!(instance, alarm = true, "{text}"),
             Level::Notice | Level::Info => tracing::info!(instance, "{text}"),
         }
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let at_ms = crate::clock::wall_ms();
+        let event = to_raw_value(event).unwrap_or_default();
         let entry = Arc::new(Entry { id, at_ms, instance: instance.to_owned(), text, level, event });
         {
             let mut ring = self.0.ring.lock().expect("no holder of this lock panics");
@@ -183,7 +192,7 @@ fn last_drills(path: &Path) -> HashMap<String, u64> {
         BufReader::new(file).lines().map_while(Result::ok).filter(|line| line.contains("\"drill\""))
     });
     let entries = lines.filter_map(|line| serde_json::from_str::<Entry>(&line).ok());
-    entries.filter(|entry| entry.event["event"] == "drill").map(|entry| (entry.instance, entry.at_ms)).collect()
+    entries.filter(|entry| entry.event()["event"] == "drill").map(|entry| (entry.instance, entry.at_ms)).collect()
 }
 
 fn rotated(path: &Path, number: usize) -> PathBuf {
@@ -222,7 +231,8 @@ mod tests {
         let event = serde_json::json!({"event": "drill"});
         let entry = |id, at_ms, event: &serde_json::Value| {
             let (instance, text) = ("line-1".to_owned(), "x".to_owned());
-            let entry = Entry { id, at_ms, instance, text, level: Level::Info, event: event.clone() };
+            let event = to_raw_value(event).expect("JSON");
+            let entry = Entry { id, at_ms, instance, text, level: Level::Info, event };
             serde_json::to_string(&entry).expect("JSON") + "\n"
         };
         fs::write(dir.path().join("events.jsonl.3"), entry(1, 77, &event)).expect("writes");
@@ -235,8 +245,8 @@ mod tests {
     fn events_outlive_a_restart_and_a_damaged_line() {
         let dir = tempfile::tempdir().expect("temp dir");
         let (log, writer) = EventLog::open(dir.path()).expect("opens");
-        log.record("line-1", Level::Notice, "first".to_owned(), serde_json::json!({}));
-        log.record("line-2", Level::Alarm, "second".to_owned(), serde_json::json!({"n": 2}));
+        log.record("line-1", Level::Notice, "first".to_owned(), &serde_json::json!({}));
+        log.record("line-2", Level::Alarm, "second".to_owned(), &serde_json::json!({"n": 2}));
         drop(log);
         writer.finish();
         let path = dir.path().join(FILE);
@@ -245,7 +255,7 @@ mod tests {
         fs::write(&path, content + "\n").expect("writes");
 
         let (log, _writer) = EventLog::open(dir.path()).expect("opens again");
-        log.record("line-1", Level::Info, "third".to_owned(), serde_json::json!({}));
+        log.record("line-1", Level::Info, "third".to_owned(), &serde_json::json!({}));
         let texts: Vec<_> = log.since(0, None).iter().map(|e| (e.id, e.text.clone())).collect();
         assert_eq!(texts, [(1, "first".to_owned()), (2, "second".to_owned()), (3, "third".to_owned())]);
         assert_eq!(log.since(1, Some("line-1")).len(), 1);

@@ -47,12 +47,13 @@ fn wanted(hook: &Hook, entry: &Entry) -> bool {
 
 /// Which of the kinds that can be asked for an entry is; most entries are none.
 fn kind(entry: &Entry) -> Option<EventKind> {
-    let word = entry.event.get("event").and_then(|e| e.as_str())?;
+    let event = entry.event();
+    let word = event.get("event").and_then(|e| e.as_str())?;
     Some(match word {
-        "active" if entry.event["planned"] == false => EventKind::Failover,
+        "active" if event["planned"] == false => EventKind::Failover,
         "plan_ended" => EventKind::Switchover,
         "stuck" => EventKind::Outage,
-        "halted" if !entry.event["why"].is_null() => EventKind::Outage,
+        "halted" if !event["why"].is_null() => EventKind::Outage,
         "spare_not_ready" => EventKind::SpareLost,
         "spare_ready" => EventKind::SpareReady,
         "blind" => EventKind::Blind,

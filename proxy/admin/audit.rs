@@ -19,7 +19,7 @@ pub(crate) fn record(events: &EventLog, instance: &str, what: &str, by: &str, wh
     let reason = why.unwrap_or("no reason given");
     let text = format!("{what} asked for by {by} ({reason}): {result}");
     let event = json!({"event": "audit", "what": what, "by": by, "why": why, "result": result});
-    events.record(instance, Level::Info, text, event);
+    events.record(instance, Level::Info, text, &event);
 }
 
 /// Logs an attempt to change something that was not allowed.

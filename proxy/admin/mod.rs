@@ -23,7 +23,7 @@ use hotspare_tls::{Server, names};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -133,7 +133,10 @@ async fn answer(admin: &Admin, from: SocketAddr, shown: &[String], request: Requ
         },
         (&Method::GET, ["metrics"]) => match admin.engine.status().await {
             Some(status) => {
-                with_type(StatusCode::OK, metrics::render(&status, &admin.drills, lost(admin)), metrics::CONTENT_TYPE)
+                let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+                let format = metrics::Format::wanted(accept);
+                let page = metrics::render(&status, &admin.drills, lost(admin), format);
+                with_type(StatusCode::OK, page, format.content_type())
             }
             None => text(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped"),
         },

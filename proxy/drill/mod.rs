@@ -142,7 +142,7 @@ impl Drills {
             "event": "drill", "fault": word, "passed": passed, "looks": seen.looks, "failed": seen.failed,
             "longest_ms": u64::try_from(seen.longest.as_millis()).unwrap_or(u64::MAX),
         });
-        self.events.record(instance, level, sentence.clone(), event);
+        self.events.record(instance, level, sentence.clone(), &event);
         let mut last = self.last.lock().expect("no holder of this lock panics");
         last.insert(instance.to_owned(), clock::wall_ms());
         Report { sentence, passed }
@@ -197,7 +197,7 @@ impl Drills {
     }
 
     fn record(&self, instance: &str, level: Level, text: String, event: &str) {
-        self.events.record(instance, level, text, json!({ "event": event }));
+        self.events.record(instance, level, text, &json!({ "event": event }));
     }
 
     fn begin(&self, instance: &str) -> Option<Running<'_>> {

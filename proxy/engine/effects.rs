@@ -16,13 +16,14 @@ use crate::store::{Kept, Write};
 const DEFAULT_PAUSE: Duration = Duration::from_secs(3600);
 
 impl Engine {
-    /// Carries out all effects that an instance's decider has, and sets its timer anew.
+    /// Carries out all effects that an instance's decider has, and sees to its next deadline.
     pub(super) fn settle(&mut self, index: u32) {
         while let Some(effect) = self.instances.get_mut(&index).and_then(|i| i.decider.poll_effect()) {
             self.perform(index, effect);
         }
-        let next = self.instances.get(&index).and_then(|i| i.decider.poll_timeout());
-        self.timers.set(index, next);
+        if let Some(at) = self.instances.get(&index).and_then(|i| i.decider.poll_timeout()) {
+            self.timers.look_by(index, at);
+        }
     }
 
     fn perform(&mut self, index: u32, effect: Effect) {
@@ -77,8 +78,7 @@ impl Engine {
         }
         let names = [0, 1].map(|i| instance.spec.members[i].name.as_str());
         let text = sentence(&event.kind, names);
-        let structured = serde_json::to_value(event).unwrap_or_default();
-        self.events.record(&instance.spec.name, level(event), text, structured);
+        self.events.record(&instance.spec.name, level(event), text, event);
     }
 
     /// Turns an order into the decision core's words; it answers by [`Effect::Answer`].

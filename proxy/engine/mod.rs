@@ -13,7 +13,7 @@ mod instance;
 mod sentence;
 pub mod status;
 mod summary;
-mod watch;
+mod timers;
 mod worst;
 
 use std::collections::{BTreeMap, HashMap};
@@ -89,7 +89,7 @@ pub struct Engine {
     by_name: HashMap<String, u32>,
     /// The last records of instances that a reload removed: epochs go on from there if one comes back.
     retired: HashMap<String, hotspare_decide::Record>,
-    timers: watch::Timers,
+    timers: timers::Timers,
     store: Box<dyn Store>,
     routes: Box<dyn Routes>,
     events: EventLog,
@@ -114,7 +114,7 @@ impl Engine {
             instances: BTreeMap::new(),
             by_name: HashMap::new(),
             retired: HashMap::new(),
-            timers: watch::Timers::default(),
+            timers: timers::Timers::default(),
             store: parts.store,
             routes: parts.routes,
             events: parts.events,
@@ -191,9 +191,14 @@ impl Engine {
     fn fire_timers(&mut self) {
         let now = clock::now();
         while let Some(index) = self.timers.due(now) {
-            if let Some(instance) = self.instances.get_mut(&index) {
-                instance.decider.handle_timeout(now);
-                self.settle(index);
+            let Some(instance) = self.instances.get_mut(&index) else { continue };
+            match instance.decider.poll_timeout() {
+                Some(at) if at > now => self.timers.look_by(index, at),
+                Some(_) => {
+                    instance.decider.handle_timeout(now);
+                    self.settle(index);
+                }
+                None => {}
             }
         }
         self.last_awake = clock::now();
@@ -225,7 +230,6 @@ impl Engine {
     fn remove(&mut self, number: u32) {
         let Some(mut instance) = self.instances.remove(&number) else { return };
         instance.tape.end(clock::now());
-        self.timers.set(number, None);
         self.by_name.retain(|_, n| *n != number);
         if let Some(record) = instance.last_record {
             self.retired.insert(instance.spec.name, record);
@@ -326,7 +330,7 @@ impl Engine {
             let text = format!(
                 "a second launcher for member {member} tried to connect from {from}, and was refused: two launchers have one token"
             );
-            self.events.record(&name, Level::Alarm, text, serde_json::json!({"event": "duplicate_link"}));
+            self.events.record(&name, Level::Alarm, text, &serde_json::json!({"event": "duplicate_link"}));
             return;
         }
         for input in instance.link_event(&self.name, self.leader, event) {
@@ -384,6 +388,6 @@ impl Engine {
                 ),
             ),
         };
-        self.events.record("", level, text, serde_json::json!({"event": "store", "up": up, "why": why}));
+        self.events.record("", level, text, &serde_json::json!({"event": "store", "up": up, "why": why}));
     }
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use hotspare_decide::message::{Down, Up};
 use hotspare_protocol::{End, MAX_DATAGRAM_BYTES, Offer, Opener, Sealer, decode_up, link_of};
 use tokio::net::UdpSocket;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::pace::Pace;
-use super::{LinkEvent, LinkKey};
+use super::{LinkEvent, LinkKey, Shared};
 
 /// The datagrams of all links.
 pub(super) struct Datagrams {
@@ -27,9 +27,10 @@ pub(super) struct Datagrams {
 struct Heard {
     key: LinkKey,
     offer: Offer,
-    hello_came: Arc<Notify>,
-    /// Told when a new connection of the same launcher takes the link's place.
-    replaced: Arc<Notify>,
+    /// Told when `hello` or `replaced` became something.
+    news: Arc<Notify>,
+    /// A new connection of the same launcher has the link's place.
+    replaced: bool,
     /// It has said who it is, and that was passed on.
     greeted: bool,
     /// What came of that as datagram, before that; the session passes it on.
@@ -48,9 +49,28 @@ pub(super) struct Beside {
     connection: u64,
     heard: Arc<Mutex<Heard>>,
     sealer: Sealer,
-    /// Told when hello has come as datagram.
-    hello: Arc<Notify>,
-    replaced: Arc<Notify>,
+    news: Arc<Notify>,
+}
+
+/// What a link's session has to hear of.
+#[expect(clippy::large_enum_variant, reason = "each comes once in a link's life")]
+pub(super) enum News {
+    /// Its launcher's hello came as datagram.
+    Hello(Up),
+    /// A new connection of the same launcher has taken its place.
+    Replaced,
+}
+
+/// The link whose launcher opens another.
+pub(super) struct Before(Arc<Mutex<Heard>>);
+
+impl Before {
+    /// The other has its place now.
+    pub(super) fn end(self) {
+        let mut heard = lock(&self.0);
+        heard.replaced = true;
+        heard.news.notify_one();
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -68,12 +88,12 @@ impl Datagrams {
         let offer = Offer::new(connection)?;
         let header = offer.to_header();
         let (sealer, opener) = offer.at(End::Controller);
-        let (hello, replaced) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+        let news = Arc::<Notify>::default();
         let heard = Arc::new(Mutex::new(Heard {
             key,
             offer,
-            hello_came: hello.clone(),
-            replaced: replaced.clone(),
+            news: news.clone(),
+            replaced: false,
             greeted: false,
             hello: None,
             opener,
@@ -82,25 +102,28 @@ impl Datagrams {
             asked: None,
         }));
         lock(&self.links).insert(connection, heard.clone());
-        Some((header, Beside { all: self.clone(), connection, heard, sealer, hello, replaced }))
+        Some((header, Beside { all: self.clone(), connection, heard, sealer, news }))
     }
 
-    /// The link that this offer was made to, by what ends it: the same launcher is here again. `None` if there is none.
-    pub(super) fn same_launcher(&self, key: LinkKey, offer: &str) -> Option<Arc<Notify>> {
+    /// The link that this offer was made to: the same launcher is here again. `None` if there is none.
+    pub(super) fn same_launcher(&self, key: LinkKey, offer: &str) -> Option<Before> {
         let offer = Offer::from_header(offer)?;
-        let heard = lock(&self.links).get(&offer.link())?.clone();
-        let heard = lock(&heard);
-        (heard.key == key && heard.offer == offer).then(|| heard.replaced.clone())
+        let before = lock(&self.links).get(&offer.link())?.clone();
+        let same = {
+            let heard = lock(&before);
+            heard.key == key && heard.offer == offer
+        };
+        same.then_some(Before(before))
     }
 
     /// Passes on what comes until the engine is gone.
-    pub(super) async fn receive(&self, events: &mpsc::Sender<LinkEvent>) {
+    pub(super) async fn receive(&self, shared: &Shared) {
         let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
         loop {
             // An error here is a word of ICMP about an answer that did not arrive.
             let Ok((bytes, from)) = self.socket.recv_from(&mut buffer).await else { continue };
             let Some(event) = self.open(&mut buffer[..bytes], from) else { continue };
-            if events.send(event).await.is_err() {
+            if !shared.tell(event).await {
                 return;
             }
         }
@@ -119,7 +142,7 @@ impl Datagrams {
             Up::Heartbeat(beat) if heard.greeted => heard.asked = Some((beat.seq, from, now)),
             Up::Hello(_) => {
                 heard.hello = Some(message);
-                heard.hello_came.notify_one();
+                heard.news.notify_one();
                 return None;
             }
             _ => return None,
@@ -150,25 +173,23 @@ impl Beside {
         lock(&self.heard).is_new(message)
     }
 
-    /// Hello, if that comes as datagram, once.
-    pub(super) async fn hello(&self) -> Up {
-        loop {
-            self.hello.notified().await;
-            let mut heard = lock(&self.heard);
-            if let Some(hello) = heard.hello.take().filter(|_| !heard.greeted) {
-                return hello;
-            }
+    /// Tells when [`Beside::news`] may have some.
+    pub(super) fn bell(&self) -> Arc<Notify> {
+        self.news.clone()
+    }
+
+    /// What has happened, each once.
+    pub(super) fn news(&self) -> Option<News> {
+        let mut heard = lock(&self.heard);
+        if heard.replaced {
+            return Some(News::Replaced);
         }
+        heard.hello.take().filter(|_| !heard.greeted).map(News::Hello)
     }
 
     /// Hello was passed on: heartbeats may come as datagrams now.
     pub(super) fn greeted(&self) {
         lock(&self.heard).greeted = true;
-    }
-
-    /// Waits until a new connection of the same launcher takes this one's place.
-    pub(super) async fn replaced(&self) {
-        self.replaced.notified().await;
     }
 
     /// Whether a heartbeat came as datagram within this time.

@@ -3,7 +3,7 @@
 //!
 //! Owns the listener, authentication before the upgrade, one live connection an identity (that of the same launcher
 //! may be replaced), the limits on size and pace, and the datagrams beside the websockets. It decides nothing: what
-//! arrives becomes a [`LinkEvent`] for the engine, what the engine says goes out in order. Wire format: `hotspare_protocol`. The other end: the launcher's crate.
+//! arrives becomes a [`LinkEvent`] in the engine's queue, what the engine says goes out in order. Wire format: `hotspare_protocol`. The other end: the launcher's crate.
 
 mod datagrams;
 mod identity;
@@ -13,7 +13,7 @@ mod session;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,10 +32,11 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use datagrams::Datagrams;
+use crate::engine::{Handle, Input};
+use datagrams::{Before, Datagrams};
 pub use identity::{Identities, Identity, LinkKey};
 use session::Session;
 
@@ -92,28 +93,31 @@ pub enum LinkEvent {
     },
 }
 
-/// Serves links on `listener` until it is dropped; with `datagrams`, heartbeats may come over that too.
+/// Serves links on `listener` until it is dropped: what is open then ends with its next message. With `datagrams`,
+/// heartbeats may come over that too.
 pub async fn serve(
     listener: TcpListener,
     datagrams: Option<UdpSocket>,
     tls: Option<Server>,
     identities: Arc<ArcSwap<Identities>>,
     idle_after: Duration,
-    events: mpsc::Sender<LinkEvent>,
+    engine: Handle,
 ) {
     let datagrams = datagrams.map(|socket| Arc::new(Datagrams::new(socket)));
     let shared = Arc::new(Shared {
         identities,
         datagrams: datagrams.clone(),
         idle_after,
-        events,
+        engine,
+        closed: AtomicBool::new(false),
         connections: AtomicU64::new(1),
         live: Mutex::default(),
         unproven: Arc::new(Semaphore::new(MAX_UNPROVEN)),
     });
+    let _closes = Closes(shared.clone());
     let receive = async {
         match &datagrams {
-            Some(datagrams) => datagrams.receive(&shared.events).await,
+            Some(datagrams) => datagrams.receive(&shared).await,
             None => std::future::pending().await,
         }
     };
@@ -161,11 +165,29 @@ struct Shared {
     identities: Arc<ArcSwap<Identities>>,
     datagrams: Option<Arc<Datagrams>>,
     idle_after: Duration,
-    events: mpsc::Sender<LinkEvent>,
+    engine: Handle,
+    /// Nothing more is passed on.
+    closed: AtomicBool,
     connections: AtomicU64,
     /// The connection that has an identity's place.
     live: Mutex<HashMap<LinkKey, u64>>,
     unproven: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Passes on what happened, in order; false if nobody takes it any more.
+    async fn tell(&self, event: LinkEvent) -> bool {
+        !self.closed.load(Ordering::Relaxed) && self.engine.send(Input::Link(event)).await
+    }
+}
+
+/// Says so when links are served no longer.
+struct Closes(Arc<Shared>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Holds an identity's one place; gives it back when dropped, unless another connection has it by then.
@@ -173,13 +195,13 @@ struct Place {
     shared: Arc<Shared>,
     key: LinkKey,
     connection: u64,
-    /// Ends the connection of the same launcher that has the place until this one claims it.
-    before: Option<Arc<Notify>>,
+    /// The connection of the same launcher that has the place until this one claims it.
+    before: Option<Before>,
 }
 
 impl Place {
     /// For this connection, if it is free or the same launcher has it.
-    fn take(shared: &Arc<Shared>, key: LinkKey, connection: u64, before: Option<Arc<Notify>>) -> Option<Self> {
+    fn take(shared: &Arc<Shared>, key: LinkKey, connection: u64, before: Option<Before>) -> Option<Self> {
         let mut live = shared.live.lock().expect("no holder of this lock panics");
         if before.is_none() && live.contains_key(&key) {
             return None;
@@ -192,7 +214,7 @@ impl Place {
     fn claim(&mut self) {
         if let Some(before) = self.before.take() {
             self.shared.live.lock().expect("no holder of this lock panics").insert(self.key, self.connection);
-            before.notify_one();
+            before.end();
         }
     }
 }
@@ -246,15 +268,14 @@ async fn open_link(shared: Arc<Shared>, from: SocketAddr, key: LinkKey, mut requ
     let instead_of = headers.get(INSTEAD_OF_HEADER).and_then(|offer| offer.to_str().ok());
     let before = instead_of.zip(all).and_then(|(offer, all)| all.same_launcher(key, offer));
     let Some(place) = Place::take(&shared, key, connection, before) else {
-        let _ = shared.events.send(LinkEvent::Duplicate { key, from }).await;
+        shared.tell(LinkEvent::Duplicate { key, from }).await;
         return reply(StatusCode::CONFLICT, "this member's link is already open; one connection an identity");
     };
     let (offer, beside) = all.and_then(|all| all.offer(key, connection)).unzip();
     tokio::spawn(async move {
         match hyper::upgrade::on(&mut request).await {
             Ok(upgraded) => {
-                let (idle_after, events) = (shared.idle_after, &shared.events);
-                session::run(TokioIo::new(upgraded), Session { place, beside, idle_after, events }).await;
+                session::run(TokioIo::new(upgraded), Session { place, beside }).await;
             }
             Err(error) => tracing::debug!(%error, "links: the upgrade failed"),
         }
@@ -281,7 +302,7 @@ async fn take_receipt(shared: Arc<Shared>, key: LinkKey, request: Request<Incomi
     let body = body.to_bytes();
     match std::str::from_utf8(&body).ok().map(decode_up) {
         Some(Ok(message @ Up::Exited { .. })) => {
-            let _ = shared.events.send(LinkEvent::Receipt { key, message }).await;
+            shared.tell(LinkEvent::Receipt { key, message }).await;
             reply(StatusCode::ACCEPTED, "taken")
         }
         _ => reply(StatusCode::BAD_REQUEST, "an exit receipt was expected"),

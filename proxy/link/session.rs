@@ -1,5 +1,6 @@
 //! One open link: frames in, frames out, until either side ends it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::datagrams::Beside;
+use super::datagrams::{Beside, News};
 use super::pace::{PACE, Pace};
 use super::{LinkEvent, OUTBOX, Place};
 
@@ -23,16 +24,14 @@ const STUCK_AFTER: Duration = Duration::from_secs(1);
 const READ_BUFFER_BYTES: usize = 4 << 10;
 
 /// Whose link, and how it is carried.
-pub(super) struct Session<'a> {
+pub(super) struct Session {
     pub(super) place: Place,
     /// Datagrams beside it, if they were offered.
     pub(super) beside: Option<Beside>,
-    pub(super) idle_after: Duration,
-    pub(super) events: &'a mpsc::Sender<LinkEvent>,
 }
 
 /// Relays between one launcher and the engine; returns when the link has ended and the engine was told.
-pub(super) async fn run<S>(stream: S, mut session: Session<'_>)
+pub(super) async fn run<S>(stream: S, mut session: Session)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -51,27 +50,29 @@ where
     };
     let _ = tokio::time::timeout(Duration::from_millis(200), farewell).await;
     let Place { key, connection, .. } = session.place;
-    let _ = session.events.send(LinkEvent::Down { key, connection, why }).await;
+    session.place.shared.tell(LinkEvent::Down { key, connection, why }).await;
 }
 
-impl Session<'_> {
+impl Session {
     /// Returns why the link has ended.
     async fn relay<S>(&mut self, socket: &mut WebSocketStream<S>) -> String
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let idle_after = self.idle_after;
+        let idle_after = self.place.shared.idle_after;
         let (outbox, mut orders) = mpsc::channel::<Down>(OUTBOX);
         let mut outbox = Some(outbox);
         let mut pace = Pace::default();
         let mut heard = Instant::now();
         let idle = tokio::time::sleep(idle_after);
-        tokio::pin!(idle);
+        let bell = self.beside.as_ref().map_or_else(Arc::default, Beside::bell);
+        // Both outlive a turn of the loop: a turn is a heartbeat or its answer, and registers nothing anew.
+        let rings = bell.notified();
+        tokio::pin!(idle, rings);
         loop {
             let said = tokio::select! {
                 frame = socket.next() => {
                     heard = Instant::now();
-                    idle.as_mut().reset(heard + idle_after);
                     if !pace.allows(heard) {
                         return format!("more than {PACE} messages a second");
                     }
@@ -86,7 +87,6 @@ impl Session<'_> {
                         Some(Err(error)) => return error.to_string(),
                     }
                 }
-                hello = of(self.beside.as_ref().map(Beside::hello)) => Some(hello),
                 order = orders.recv() => {
                     let Some(order) = order else { return "closed by the controller".to_owned() };
                     if let Err(why) = self.say(socket, &order, heard).await {
@@ -94,15 +94,21 @@ impl Session<'_> {
                     }
                     None
                 }
-                () = of(self.beside.as_ref().map(Beside::replaced)) => {
-                    return "its launcher has opened another".to_owned();
+                () = &mut rings => {
+                    rings.set(bell.notified());
+                    match self.beside.as_ref().and_then(Beside::news) {
+                        Some(News::Replaced) => return "its launcher has opened another".to_owned(),
+                        Some(News::Hello(hello)) => Some(hello),
+                        None => None,
+                    }
                 }
                 () = &mut idle => {
+                    let silence = heard.elapsed();
                     let lives = self.beside.as_ref().is_some_and(|beside| beside.heard_within(idle_after));
-                    if !lives || heard.elapsed() >= idle_after * PATIENCE {
-                        return format!("silent for {:?}", heard.elapsed());
+                    if silence >= idle_after && (!lives || silence >= idle_after * PATIENCE) {
+                        return format!("silent for {silence:?}");
                     }
-                    idle.as_mut().reset(Instant::now() + idle_after);
+                    idle.as_mut().reset(if silence < idle_after { heard } else { Instant::now() } + idle_after);
                     None
                 }
             };
@@ -123,12 +129,12 @@ impl Session<'_> {
         let Place { key, connection, .. } = self.place;
         if let Some(outbox) = outbox.take() {
             self.place.claim();
-            if self.events.send(LinkEvent::Up { key, connection, outbox }).await.is_err() {
+            if !self.place.shared.tell(LinkEvent::Up { key, connection, outbox }).await {
                 return false;
             }
         }
         let greeting = matches!(message, Up::Hello(_));
-        let taken = self.events.send(LinkEvent::Message { key, connection, message }).await.is_ok();
+        let taken = self.place.shared.tell(LinkEvent::Message { key, connection, message }).await;
         if let Some(beside) = self.beside.as_ref().filter(|_| greeting) {
             beside.greeted();
         }
@@ -147,17 +153,10 @@ impl Session<'_> {
         {
             return Ok(());
         }
-        match tokio::time::timeout(self.idle_after, socket.send(Message::text(text))).await {
+        let idle_after = self.place.shared.idle_after;
+        match tokio::time::timeout(idle_after, socket.send(Message::text(text))).await {
             Ok(sent) => sent.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("the launcher took nothing for {:?}", self.idle_after)),
+            Err(_) => Err(format!("the launcher took nothing for {idle_after:?}")),
         }
-    }
-}
-
-/// What this comes to, if there is something to wait for.
-async fn of<F: Future>(awaited: Option<F>) -> F::Output {
-    match awaited {
-        Some(awaited) => awaited.await,
-        None => std::future::pending().await,
     }
 }

@@ -9,19 +9,16 @@ use arc_swap::ArcSwap;
 use hotspare_tls::Server;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::engine::{Handle, Input};
+use crate::engine::Handle;
 use crate::link::{self, Identities};
 
 /// A link on which nothing came for this many heartbeats is closed; its launcher, which gives up as soon, opens it again.
 const IDLE_HEARTBEATS: u32 = 20;
 /// Never sooner than this, however fast the heartbeats, nor within a lease.
 const IDLE_AT_LEAST: Duration = Duration::from_secs(2);
-/// Link events that may wait for the engine.
-const QUEUE: usize = 1024;
 
 /// The listener of links and what serves it.
 pub(super) struct Links {
@@ -30,7 +27,7 @@ pub(super) struct Links {
     identities: Arc<ArcSwap<Identities>>,
     engine: Handle,
     idle_after: Duration,
-    tasks: Vec<JoinHandle<()>>,
+    serving: Option<JoinHandle<()>>,
 }
 
 impl Links {
@@ -44,7 +41,7 @@ impl Links {
     ) -> Self {
         let leases = config.instances.iter().map(|i| (i.lease.heartbeat * IDLE_HEARTBEATS).max(i.lease.ttl));
         let idle_after = leases.max().unwrap_or_default().max(IDLE_AT_LEAST);
-        Self { listener, tls, identities, engine, idle_after, tasks: Vec::new() }
+        Self { listener, tls, identities, engine, idle_after, serving: None }
     }
 
     /// Serves links from now on.
@@ -52,29 +49,23 @@ impl Links {
     /// # Errors
     /// The system's, if there are no descriptors left.
     pub(super) fn open(&mut self) -> std::io::Result<()> {
-        if !self.tasks.is_empty() {
+        if self.serving.is_some() {
             return Ok(());
         }
         let listener = tokio::net::TcpListener::from_std(self.listener.try_clone()?)?;
         let datagrams = datagrams(listener.local_addr()?);
         let datagrams = datagrams.inspect_err(|error| tracing::warn!(%error, "links: heartbeats by websocket alone"));
-        let (sender, mut events) = mpsc::channel(QUEUE);
-        let (tls, identities) = (self.tls.clone(), self.identities.clone());
-        self.tasks.push(tokio::spawn(link::serve(listener, datagrams.ok(), tls, identities, self.idle_after, sender)));
-        let engine = self.engine.clone();
-        self.tasks.push(tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
-                if !engine.send(Input::Link(event)).await {
-                    return;
-                }
-            }
-        }));
+        let (tls, identities, engine) = (self.tls.clone(), self.identities.clone(), self.engine.clone());
+        let serve = link::serve(listener, datagrams.ok(), tls, identities, self.idle_after, engine);
+        self.serving = Some(tokio::spawn(serve));
         Ok(())
     }
 
     /// Accepts no more, neither connections nor datagrams. What is open is closed with the next heartbeat, which nobody takes any more.
     pub(super) fn close(&mut self) {
-        self.tasks.drain(..).for_each(|task| task.abort());
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+        }
     }
 }
 

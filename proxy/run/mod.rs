@@ -259,7 +259,7 @@ async fn reload_when_changed(mut site: Site, mut watch: Watch, file: std::path::
             Ok(done) => (Level::Notice, format!("the configuration was read again: {done}")),
             Err(why) => (Level::Alarm, format!("the configuration was read again and not taken: {why}")),
         };
-        events.record("", level, text, serde_json::json!({"event": "reload", "file": file}));
+        events.record("", level, text, &serde_json::json!({"event": "reload", "file": file}));
     }
 }
 
@@ -271,7 +271,7 @@ async fn keep_certificates(certificates: Certificates, events: EventLog) {
             Ok(()) => (Level::Notice, format!("certificates were read again: {names}")),
             Err(bad) => (Level::Alarm, format!("certificates were read again and not taken: {bad}")),
         };
-        events.record("", level, text, serde_json::json!({"event": "certificates", "files": files}));
+        events.record("", level, text, &serde_json::json!({"event": "certificates", "files": files}));
     };
     certificates.watch(tell).await;
 }

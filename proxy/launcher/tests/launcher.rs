@@ -189,12 +189,13 @@ fn sigterm_ends_everything_in_order(version: Version) {
 fn a_command_that_cannot_be_run_is_a_crash_loop_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let launcher = Launcher::start_command(dir.path(), &[], &["/nonexistent/node-red".into()]);
-    let log = until(
-        "the reason in the log",
-        || Some(launcher.log()).filter(|log| log.contains("cannot run /nonexistent/node-red")),
-        || launcher.log(),
-    );
-    assert!(log.contains("it could not be started"), "{log}");
+    // The child says the one, the launcher the other.
+    let reasons = ["cannot run /nonexistent/node-red", "it could not be started"];
+    let said = || {
+        let log = launcher.log();
+        reasons.iter().all(|reason| log.contains(reason)).then_some(())
+    };
+    until("both reasons in the log", said, || launcher.log());
     assert_ne!(launcher.get("/flowforge/ready").status, 200);
 }
 

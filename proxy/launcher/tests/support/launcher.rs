@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -101,12 +102,18 @@ impl Launcher {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Resident KiB and ticks of processor time of the launcher itself.
-    pub fn usage(&self) -> (u64, u64) {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<u64> =
-            stat.rsplit_once(')').unwrap().1.split_whitespace().skip(1).map(|f| f.parse().unwrap_or(0)).collect();
-        (fields[20] * 4, fields[10] + fields[11])
+    /// Resident KiB of the launcher itself, and how long its threads have been on a processor.
+    pub fn usage(&self) -> (u64, Duration) {
+        let read = |path: String| std::fs::read_to_string(path).unwrap();
+        let pid = self.child.id();
+        let stat = read(format!("/proc/{pid}/stat"));
+        let pages: u64 = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(21).unwrap().parse().unwrap();
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let nanoseconds = tasks.map(|task| {
+            let schedstat = read(format!("{}/schedstat", task.unwrap().path().display()));
+            schedstat.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+        });
+        (pages * 4, Duration::from_nanos(nanoseconds.sum()))
     }
 
     pub fn ends(&mut self) -> ExitStatus {
