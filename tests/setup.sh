@@ -3,6 +3,7 @@
 #
 #   HOTSPARE_NR4, HOTSPARE_NR5   folders whose node_modules hold Node-RED 4.x and 5.x
 #   HOTSPARE_NODE22              the Node.js that Node-RED 5.x needs (Node-RED 4.x runs on the machine's own)
+#   HOTSPARE_DASHBOARD           folder whose node_modules hold FlowFuse's dashboard nodes
 #   HOTSPARE_NRL                 folder whose node_modules hold FlowFuse's nr-launcher
 #   HOTSPARE_WEBSOCKETS          Python environment with Autobahn's websocket cases and a websocket server
 
@@ -23,9 +24,10 @@ setup() {
     need_packages
     need_npm_folder nr4 --ignore-scripts
     need_npm_folder nr5
+    need_npm_folder dashboard --ignore-scripts
     need_npm_folder launcher --ignore-scripts
     need_venv websockets
-    export HOTSPARE_NR4=$npm_nr4 HOTSPARE_NR5=$npm_nr5 HOTSPARE_NRL=$npm_launcher
+    export HOTSPARE_NR4=$npm_nr4 HOTSPARE_NR5=$npm_nr5 HOTSPARE_NRL=$npm_launcher HOTSPARE_DASHBOARD=$npm_dashboard
     export HOTSPARE_WEBSOCKETS=$venv_websockets
     export HOTSPARE_NODE22=$npm_nr5/node_modules/node/bin/node
     [[ -x $HOTSPARE_NODE22 ]] || die "no Node.js at $HOTSPARE_NODE22: remove $npm_nr5 and run again"

@@ -54,6 +54,14 @@ pub fn flowfuse_launcher() -> PathBuf {
     folder("HOTSPARE_NRL").join("node_modules/@flowfuse/nr-launcher/index.js")
 }
 
+/// The folder with FlowFuse's dashboard nodes, and what they need, to be a userDir's `node_modules`.
+///
+/// # Panics
+/// If `tests/run` hasn't said where it is.
+pub fn dashboard_nodes() -> PathBuf {
+    folder("HOTSPARE_DASHBOARD").join("node_modules")
+}
+
 fn folder(variable: &str) -> PathBuf {
     match env::var_os(variable) {
         Some(path) => path.into(),

@@ -14,6 +14,9 @@ pub const WHO: &str = "/who";
 /// The endpoint that gives back the number it was asked with, for [`crate::load`].
 pub const ECHO: &str = "/echo";
 
+/// The path of [`Flows::dashboard`].
+pub const DASHBOARD: &str = "/board";
+
 /// The endpoint of [`Flows::alive_except`].
 pub const ALIVE: &str = "/alive";
 
@@ -172,6 +175,50 @@ return msg;";
                 "type": "mqtt out", "topic": "witness", "qos": "0", "retain": "false", "broker": "broker",
             }),
         );
+        self
+    }
+
+    /// FlowFuse's dashboard at [`DASHBOARD`]: a text that says each quarter of a second who is active, as `member/epoch/`
+    /// and how often the button beside it was pressed.
+    #[must_use]
+    pub fn dashboard(mut self) -> Self {
+        let code = format!(
+            "{IDENTITY}if (msg.topic === 'press') flow.set('pressed', (flow.get('pressed') || 0) + 1);
+msg.payload = `${{identity.member}}/${{identity.epoch}}/${{flow.get('pressed') || 0}}`;
+return msg;"
+        );
+        let widget = |id: &str, kind: &str, more: Value| {
+            let mut node = json!({"id": id, "type": kind, "z": "tab", "group": "board-group", "name": "", "order": 1,
+                "width": 0, "height": 0, "className": ""});
+            node.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            node
+        };
+        self.nodes.extend([
+            json!({"id": "board-base", "type": "ui-base", "name": "board", "path": DASHBOARD, "includeClientData": true,
+                   "acceptsClientConfig": ["ui-notification", "ui-control"], "showPathInSidebar": false,
+                   "navigationStyle": "default"}),
+            json!({"id": "board-theme", "type": "ui-theme", "name": "theme", "colors": {"surface": "#ffffff",
+                   "primary": "#0094CE", "bgPage": "#eeeeee", "groupBg": "#ffffff", "groupOutline": "#cccccc"},
+                   "sizes": {"pagePadding": "12px", "groupGap": "12px", "groupBorderRadius": "4px", "widgetGap": "12px"}}),
+            json!({"id": "board-page", "type": "ui-page", "name": "page", "ui": "board-base", "path": "/page", "icon": "home",
+                   "layout": "grid", "theme": "board-theme", "order": 1, "className": "", "visible": true,
+                   "disabled": false}),
+            json!({"id": "board-group", "type": "ui-group", "name": "group", "page": "board-page", "width": "6",
+                   "height": "1", "order": 1, "showTitle": true, "className": "", "visible": true,
+                   "disabled": false, "groupType": "default"}),
+            widget("board-text", "ui-text", json!({"label": "active", "format": "{{msg.payload}}",
+                   "layout": "row-spread", "style": false, "wires": []})),
+            widget("board-button", "ui-button", json!({"label": "press", "order": 2, "topic": "press",
+                   "topicType": "str", "payload": "", "payloadType": "str", "icon": "", "iconPosition": "left",
+                   "tooltip": "", "color": "", "bgcolor": "", "buttonColor": "", "textColor": "", "iconColor": "",
+                   "emulateClick": false, "enableClick": true,
+                   "wires": [["board-who"]]})),
+            json!({"id": "board-timer", "type": "inject", "z": "tab", "name": "", "props": [{"p": "payload"}],
+                   "repeat": "0.25", "crontab": "", "once": true, "onceDelay": "0", "topic": "", "payload": "",
+                   "payloadType": "date", "wires": [["board-who"]]}),
+            json!({"id": "board-who", "type": "function", "z": "tab", "name": "", "func": code, "outputs": 1,
+                   "timeout": 0, "noerr": 0, "initialize": "", "finalize": "", "libs": [], "wires": [["board-text"]]}),
+        ]);
         self
     }
 

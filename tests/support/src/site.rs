@@ -215,6 +215,11 @@ impl Site {
         http::get(self.proxy(9480), "/metrics").token(READ).send().expect("the metrics").body
     }
 
+    /// What the proxy has logged so far.
+    pub fn log(&self) -> String {
+        self.proxy.output()
+    }
+
     /// What a client of the proxy gets that says `hello` and reads to the end.
     ///
     /// # Panics
