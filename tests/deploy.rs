@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -30,8 +30,21 @@ fn the_checks_of_the_deploy_folder_pass() {
 /// real Prometheus with the scrape configuration and the rules of this folder must find all well.
 #[test]
 fn a_real_prometheus_scrapes_a_running_pair_and_finds_every_metric_that_rules_and_dashboard_use() {
-    let pair = Setup::default().start();
+    let config = format!("{}[instance.limits]\nper_source = 20\n", Setup::default().config);
+    let pair = Setup { config, ..Setup::default() }.start();
     let first = pair.wait_until_steady();
+    // More than one address may have.
+    let many: Vec<TcpStream> = (0..25).map(|_| TcpStream::connect(pair.front()).unwrap()).collect();
+    let client = many[0].local_addr().unwrap().ip().to_string();
+    wait_until(PATIENCE, "a connection too many, refused", || {
+        let page = pair.get("/metrics").send().map_err(|error| error.to_string())?.body;
+        let series = "hotspare_connections_closed_total{instance=\"line-1\",reason=\"limit_source\"} ";
+        match page.lines().find_map(|line| line.strip_prefix(series)) {
+            Some(count) if count != "0" => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        }
+    });
+    drop(many);
     // What comes only once there is something to say: a failover, a switchover, a drill.
     fault::kill(pair.node_red_pid(&first.member));
     pair.wait_for_takeover(&first);
@@ -67,6 +80,13 @@ fn a_real_prometheus_scrapes_a_running_pair_and_finds_every_metric_that_rules_an
             })
         });
     }
+    wait_until(PATIENCE, "who was refused, as an exemplar", || {
+        let all = prometheus.exemplars("hotspare_connections_closed_total{reason=\"limit_source\"}");
+        match all.pointer("/0/exemplars/0/labels/client") {
+            Some(shown) if *shown == client => Ok(()),
+            _ => Err(all),
+        }
+    });
     let alerts = prometheus.ask("ALERTS{alertstate=\"firing\"}");
     assert_eq!(alerts, Ok(Vec::new()), "alerts for a healthy pair");
 }
@@ -107,8 +127,17 @@ impl Prometheus {
         let mut command = Command::new("prometheus");
         command.arg(format!("--config.file={}", folder.path().join("prometheus.yaml").display()));
         command.arg(format!("--storage.tsdb.path={}", data.display()));
-        command.arg(format!("--web.listen-address={address}"));
+        command.arg(format!("--web.listen-address={address}")).arg("--enable-feature=exemplar-storage");
         Prometheus { address, _process: Process::start("prometheus", command), _folder: folder }
+    }
+
+    /// What exemplars there are of a series.
+    fn exemplars(&self, series: &str) -> Value {
+        let series: String = series.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let path = format!("/api/v1/query_exemplars?start=0&end=9999999999&query={series}");
+        http::get(self.address, &path)
+            .send()
+            .map_or_else(|error| json!(error.to_string()), |all| all.json()["data"].clone())
     }
 
     /// What a query gives now.
