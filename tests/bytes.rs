@@ -54,7 +54,10 @@ impl Plain {
 
     /// The listener of the member that traffic goes to.
     fn listen(&self) -> TcpListener {
-        TcpListener::bind(self.block.socket(2, 7000)).unwrap()
+        let listener = TcpListener::bind(self.block.socket(2, 7000)).unwrap();
+        // Room for a whole crowd: what overflows is answered with SYN cookies and sorted out in seconds, or reset.
+        rustix::net::listen(&listener, 4096).unwrap();
+        listener
     }
 
     fn admin(&self) -> SocketAddr {

@@ -33,6 +33,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("HOTSPARE_SIM_", "tests/run simulates with fewer seeds"),
     ("HOTSPARE_MUTANT=", "tests/run tries all mutants"),
     ("tests/run fault", "real faults for minutes; tests/partition.rs and tests/failover.rs have the short ones"),
+    ("tests/run soak", "an hour; tests/run has a minute and a half of it"),
     ("./tests/run", "runs this"),
     ("for m in", "the quick start of the README, below"),
     ("mkdir -p ~/hotspare", "the quick start of the README, below"),

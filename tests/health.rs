@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use hotspare_test_support::address::LoopbackBlock;
 use hotspare_test_support::authority::Authority;
@@ -60,7 +61,7 @@ fn serve(name: &str, stream: TcpStream) {
         Way::KeepsSilent | Way::SilentThenCloses => drop(to.read(&mut [0])),
         Way::Trickles => {
             for byte in GOOD.bytes() {
-                std::thread::sleep(std::time::Duration::from_millis(50));
+                std::thread::sleep(Duration::from_millis(50));
                 if to.write_all(&[byte]).is_err() {
                     return;
                 }
@@ -169,4 +170,101 @@ fn a_check_over_tls_wants_a_certificate_that_is_good() {
         let _good = secure(&ours, b, "b.example");
         becomes("the spare to be well again", None);
     }
+}
+
+/// A server that takes connections and counts them, while it is open.
+struct Counting {
+    at: SocketAddr,
+    listener: Mutex<Option<TcpListener>>,
+    connections: AtomicU32,
+}
+
+impl Counting {
+    fn new(at: SocketAddr) -> Self {
+        let counting = Self { at, listener: Mutex::default(), connections: AtomicU32::new(0) };
+        counting.open(true);
+        counting
+    }
+
+    fn open(&self, open: bool) {
+        let mut listener = self.listener.lock().unwrap();
+        if !open {
+            *listener = None;
+        } else if listener.is_none() {
+            let fresh = TcpListener::bind(self.at).unwrap();
+            fresh.set_nonblocking(true).unwrap();
+            *listener = Some(fresh);
+        }
+    }
+
+    fn count(&self) {
+        while let Some(Ok(_)) = self.listener.lock().unwrap().as_ref().map(TcpListener::accept) {
+            self.connections.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn the_checks_of_forty_instances_are_each_of_its_own_member() {
+    const INSTANCES: usize = 40;
+    let block = LoopbackBlock::take();
+    let mut hosts = 1..;
+    let mut address = || block.socket(hosts.next().unwrap(), 1880);
+    let servers: Vec<Counting> = (0..INSTANCES * 2).map(|_| Counting::new(address())).collect();
+    let mut config = String::new();
+    for instance in 0..INSTANCES {
+        config += &format!(
+            "[[instance]]\nname = \"of-many-{instance}\"\nlisten = \"{}\"\nprefer = \"a\"\n\
+             [instance.health]\ninterval = \"200ms\"\ntimeout = \"200ms\"\n",
+            address()
+        );
+        for (place, member) in ["a", "b"].into_iter().enumerate() {
+            config += &format!(
+                "[[instance.member]]\nname = \"{member}\"\naddress = \"{}\"\nlauncher = {{ kind = \"none\" }}\n",
+                servers[instance * 2 + place].at
+            );
+        }
+    }
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                servers.iter().for_each(Counting::count);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let site = Site::start(&config);
+            // The spares of every other instance are away, then those of the rest, then none.
+            for away in [Some(1), Some(0), None] {
+                let is_away = |instance: usize| Some(instance % 2) == away;
+                (0..INSTANCES).for_each(|instance| servers[instance * 2 + 1].open(!is_away(instance)));
+                let before: Vec<u32> = servers.iter().map(|s| s.connections.load(Ordering::Relaxed)).collect();
+                wait_until(SOON, &format!("all to be as they are with {away:?} away"), || {
+                    let status = site.json(&["status", "--json"])?;
+                    for instance in 0..INSTANCES {
+                        let name = format!("of-many-{instance}");
+                        let all = status["instances"].as_array().ok_or_else(|| status.to_string())?;
+                        let one = all.iter().find(|one| one["name"] == *name).ok_or("an instance is not there")?;
+                        let ready = [true, !is_away(instance)];
+                        if one["active"] != "a" || (0..2).any(|m| one["members"][m]["ready"] != ready[m]) {
+                            return Err(one.to_string());
+                        }
+                    }
+                    Ok(())
+                });
+                wait_until(SOON, "checks at every server that is there", || {
+                    let unchecked = (0..servers.len()).find(|&number| {
+                        let here = number % 2 == 0 || !is_away(number / 2);
+                        here && servers[number].connections.load(Ordering::Relaxed) < before[number] + 3
+                    });
+                    unchecked.map_or(Ok(()), |number| Err(format!("none came to {}", servers[number].at)))
+                });
+            }
+        }));
+        over.store(true, Ordering::Relaxed);
+        if let Err(panic) = judged {
+            std::panic::resume_unwind(panic);
+        }
+    });
 }

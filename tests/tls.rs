@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use hotspare_test_support::address::LoopbackBlock;
@@ -31,6 +32,23 @@ fn curl(authority: &Authority, addr: SocketAddr, path: &str) -> Result<String, S
 fn text(output: Output) -> Result<String, String> {
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr) + &said(&output.stdout)) }
+}
+
+/// An instance of two plain members, which needn't be there.
+fn plain_instance(block: &LoopbackBlock) -> String {
+    let [front, a, b] = [1, 2, 3].map(|host| block.socket(host, 1880));
+    format!(
+        "[[instance]]\nname = \"line-1\"\nlisten = \"{front}\"\n\
+         [[instance.member]]\nname = \"a\"\naddress = \"{a}\"\nlauncher = {{ kind = \"none\" }}\n\
+         [[instance.member]]\nname = \"b\"\naddress = \"{b}\"\nlauncher = {{ kind = \"none\" }}\n"
+    )
+}
+
+fn start_proxy(file: &Path, config: &str) -> Process {
+    fs::write(file, config).unwrap();
+    let mut command = Command::new(hotspare());
+    command.arg("run").arg("--config").arg(file);
+    Process::start("the proxy", command)
 }
 
 #[test]
@@ -123,17 +141,10 @@ fn roles_come_from_certificates_or_tokens_over_https() {
         "[admin]\nlisten = \"{admin}\"\n\
          tls = {{ cert_file = \"admin.crt\", key_file = \"admin.key\", client_ca_file = \"ca.crt\" }}\n\
          client = [{{ name = \"leader@plant.example\", role = \"operate\" }}]\n\
-         [store]\ndir = \"store\"\n[[instance]]\nname = \"line-1\"\nlisten = \"{}\"\n\
-         [[instance.member]]\nname = \"a\"\naddress = \"{}\"\nlauncher = {{ kind = \"none\" }}\n\
-         [[instance.member]]\nname = \"b\"\naddress = \"{}\"\nlauncher = {{ kind = \"none\" }}\n",
-        block.socket(1, 1880),
-        block.socket(2, 1880),
-        block.socket(3, 1880),
+         [store]\ndir = \"store\"\n{}",
+        plain_instance(&block)
     );
-    fs::write(&config, written).unwrap();
-    let mut command = Command::new(hotspare());
-    command.arg("run").arg("--config").arg(&config);
-    let _proxy = Process::start("the proxy", command);
+    let _proxy = start_proxy(&config, &written);
     let hotspare = |who: Option<&str>, arguments: &[&str]| {
         let mut command = Command::new(hotspare());
         command.args(arguments).args(["--admin", &format!("https://{admin}")]).env_remove("HOTSPARE_ADMIN_TOKEN");
@@ -191,18 +202,10 @@ fn a_proxy_leads_by_an_etcd_that_asks_for_its_certificate_and_says_why_it_does_n
     let written = format!(
         "[admin]\nlisten = \"{admin}\"\n[store]\ndir = \"store\"\nkind = \"etcd\"\n\
          [store.etcd]\nendpoints = [\"https://{etcd}\"]\nca_file = {trusted:?}\n\
-         cert_file = \"ours/proxy.crt\"\nkey_file = \"ours/proxy.key\"\n\
-         [[instance]]\nname = \"line-1\"\nlisten = \"{}\"\n\
-         [[instance.member]]\nname = \"a\"\naddress = \"{}\"\nlauncher = {{ kind = \"none\" }}\n\
-         [[instance.member]]\nname = \"b\"\naddress = \"{}\"\nlauncher = {{ kind = \"none\" }}\n",
-        block.socket(1, 1880),
-        block.socket(2, 1880),
-        block.socket(3, 1880),
+         cert_file = \"ours/proxy.crt\"\nkey_file = \"ours/proxy.key\"\n{}",
+        plain_instance(&block)
     );
-    fs::write(&config, written).unwrap();
-    let mut command = Command::new(hotspare());
-    command.arg("run").arg("--config").arg(&config);
-    let _proxy = Process::start("the proxy", command);
+    let _proxy = start_proxy(&config, &written);
     let says = |path: &str, wanted: &str| {
         wait_until(SOON, wanted, || {
             let said = http::get(admin, path).send().map_err(|error| error.to_string())?.body;
