@@ -1,10 +1,12 @@
-//! Many instances in one process: `benches/scale [--instances N,N...] [--connections N] [--seconds S]`.
+//! Many instances in one process: `benches/scale [--instances N,N...] [--connections N] [--seconds S] [--heartbeat MS]`.
 //!
 //! For each number of instances: the proxy beside stand-ins for two launchers an instance (`stand_in.rs`; they
-//! heartbeat at the default pace, and start nothing), with idle clients spread over all instances. Printed: what the
-//! proxy costs while nothing happens, and what a failover takes a client: of one instance, and of a hundred at once.
+//! heartbeat at the default pace if no other is said, and start nothing), with idle clients spread over all instances.
+//! Printed: what the proxy costs while nothing happens, beside what reading and answering those heartbeats costs alone
+//! (`floor.rs`), and what a failover takes a client: of one instance, and of a hundred at once.
 
 mod client;
+mod floor;
 #[path = "../compare/measure.rs"]
 mod measure;
 mod site;
@@ -16,7 +18,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-const USAGE: &str = "usage: benches/scale [--instances N,N...] [--connections N] [--seconds S]";
+const USAGE: &str = "usage: benches/scale [--instances N,N...] [--connections N] [--seconds S] [--heartbeat MS]";
+/// The default pace of heartbeats, in milliseconds.
+const HEARTBEAT_MS: u64 = 100;
 /// Failovers of one instance, one after the other.
 const SINGLE: usize = 20;
 /// Failovers of many at once, and how many.
@@ -30,7 +34,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["as-stand-ins", instances, links] => as_stand_ins(instances, links),
+        ["as-stand-ins", instances, links, heartbeat] => as_stand_ins(instances, links, heartbeat),
         _ => Options::parse(&args).and_then(|options| run(&options)),
     };
     match result {
@@ -42,19 +46,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn as_stand_ins(instances: &str, links: &str) -> Result<()> {
-    stand_in::run(instances.parse()?, links.parse()?)
+fn as_stand_ins(instances: &str, links: &str, heartbeat: &str) -> Result<()> {
+    stand_in::run(instances.parse()?, links.parse()?, Duration::from_millis(heartbeat.parse()?))
 }
 
 struct Options {
     instances: Vec<usize>,
     connections: usize,
     seconds: f64,
+    heartbeat: u64,
 }
 
 impl Options {
     fn parse(args: &[String]) -> Result<Self> {
-        let mut options = Self { instances: vec![1, 10, 100, 1000], connections: 10_000, seconds: 10.0 };
+        let mut options =
+            Self { instances: vec![1, 10, 100, 1000], connections: 10_000, seconds: 10.0, heartbeat: HEARTBEAT_MS };
         let mut words = args.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(USAGE);
@@ -64,6 +70,7 @@ impl Options {
                 }
                 "--connections" => options.connections = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,
+                "--heartbeat" => options.heartbeat = value()?.parse()?,
                 _ => return Err(USAGE.into()),
             }
         }
@@ -73,10 +80,10 @@ impl Options {
 
 fn run(options: &Options) -> Result<()> {
     println!(
-        "| instances | idle connections | CPU of one core, idle | of it links and engine | MiB | failover of one, median (worst) ms \
+        "| instances | idle connections | CPU of one core, idle | of it links and engine | reading and answering alone | MiB | failover of one, median (worst) ms \
          | of {AT_ONCE} at once (or all), median (worst) ms | /status ms | /metrics ms |"
     );
-    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for &instances in &options.instances {
         println!("{}", measured(instances, options)?);
     }
@@ -124,11 +131,12 @@ fn measured(instances: usize, options: &Options) -> Result<String> {
     let work = tempfile::tempdir()?;
     let (admin, links) = (free()?, free()?);
     let file = work.path().join("hotspare.toml");
-    std::fs::write(&file, site::configuration(instances, admin, links, work.path())?)?;
+    std::fs::write(&file, site::configuration(instances, admin, links, options.heartbeat, work.path())?)?;
     let mut members = Running::start(Command::new(std::env::current_exe()?).args([
         "as-stand-ins",
         &instances.to_string(),
         &links.to_string(),
+        &options.heartbeat.to_string(),
     ]))?;
     members.expect("SERVING")?;
     let log_file = work.path().join("log");
@@ -158,9 +166,11 @@ fn measured(instances: usize, options: &Options) -> Result<String> {
     let (status, metrics) = (client::page_ms(admin, "/status")?, client::page_ms(admin, "/metrics")?);
     let connections = held.len();
     held.clear();
-    drop(members);
+    drop((members, proxy));
+    let links = instances * site::MEMBERS.len();
+    let floor = floor::measured(links, Duration::from_millis(options.heartbeat), options.seconds)? * 100.0;
     Ok(format!(
-        "| {instances} | {connections} | {cpu:.1} % | {main:.1} % | {mib:.0} | {} | {} | {status:.1} | {metrics:.1} |",
+        "| {instances} | {connections} | {cpu:.1} % | {main:.1} % | {floor:.1} % | {mib:.0} | {} | {} | {status:.1} | {metrics:.1} |",
         spread(&one),
         spread(&many)
     ))

@@ -36,11 +36,12 @@ pub(super) fn listener(instance: usize) -> SocketAddr {
     place(72, instance)
 }
 
-/// Writes the tokens; gives the configuration.
+/// Writes the tokens; gives the configuration. A lease is ten heartbeats long.
 pub(super) fn configuration(
     instances: usize,
     admin: SocketAddr,
     links: SocketAddr,
+    heartbeat_ms: u64,
     work: &Path,
 ) -> std::io::Result<String> {
     let dir = work.display();
@@ -50,9 +51,11 @@ pub(super) fn configuration(
     for instance in 0..instances {
         let _ = write!(
             text,
-            "[[instance]]\nname = \"{}\"\nlisten = \"{}\"\nfailover = {{ max_per_hour = 1000, hold_down = \"0s\" }}\n",
+            "[[instance]]\nname = \"{}\"\nlisten = \"{}\"\nfailover = {{ max_per_hour = 1000, hold_down = \"0s\" }}\n\
+             lease = {{ heartbeat = \"{heartbeat_ms}ms\", ttl = \"{}ms\" }}\n",
             name(instance),
-            listener(instance)
+            listener(instance),
+            heartbeat_ms * 10
         );
         for (place, member) in MEMBERS.into_iter().enumerate() {
             let number = instance * 2 + place;

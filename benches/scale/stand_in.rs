@@ -24,14 +24,17 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use super::site::{MEMBERS, address, name, token};
 
-/// The default pace of heartbeats.
-const HEARTBEAT: Duration = Duration::from_millis(100);
 /// How long a member stays down after an exit.
 const DOWN_FOR: Duration = Duration::from_millis(300);
 const LINK_WITHIN: Duration = Duration::from_secs(60);
 const LINKS_AT_ONCE: usize = 2;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// What a spare says that is ready.
+pub(super) fn heartbeat() -> Up {
+    Up::Heartbeat(Heartbeat { seq: 1 << 40, echo: Some(1 << 40), status: stopped() })
+}
 
 struct Member {
     link: TcpStream,
@@ -47,8 +50,8 @@ enum Socket {
     Client(usize, TcpStream),
 }
 
-/// Serves `instances` instances until its input ends.
-pub(super) fn run(instances: usize, links: SocketAddr) -> Result<()> {
+/// Serves `instances` instances until its input ends, with a heartbeat of each member this often.
+pub(super) fn run(instances: usize, links: SocketAddr, heartbeat: Duration) -> Result<()> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let mut sockets: Vec<Option<Socket>> = Vec::new();
     let mut free = Vec::new();
@@ -108,7 +111,7 @@ pub(super) fn run(instances: usize, links: SocketAddr) -> Result<()> {
         {
             beats.pop_front();
             beat(&mut members[member])?;
-            beats.push_back((at + HEARTBEAT, member));
+            beats.push_back((at + heartbeat, member));
         }
         while let Some(&(at, member)) = down.front()
             && at <= Instant::now()
