@@ -14,6 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 type Client = StreamOwned<ClientConnection, TcpStream>;
@@ -314,6 +315,29 @@ fn a_member_whose_certificate_does_not_verify_gets_nothing() {
     stream.write_all(b"secret").unwrap();
     rig.until("a failed connect", |c| c.connect_failed > 0 && c.parked == 1);
     assert_eq!(rig.counters().bytes_up, 0);
+}
+
+#[test]
+fn a_member_that_takes_connections_and_resets_them_is_tried_until_it_is_well() {
+    let sides = sides();
+    let well = Arc::new(AtomicBool::new(false));
+    let (config, is_well) = (sides.server.clone(), well.clone());
+    let member = Server::new(move |stream| {
+        if !is_well.load(Ordering::SeqCst) {
+            return reset(stream);
+        }
+        let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+        let _ = stream.write_all(b"a").and_then(|()| stream.read(&mut [0]));
+    });
+    let (rig, addr) = plain_to_tls(&sides);
+    rig.to(1, 0, member.addr, Drain::Now);
+    let mut clients: Vec<TcpStream> = (0..20).map(|_| open(addr)).collect();
+    rig.until("one after the other tries it", |c| c.parked >= 18 && c.connect_failed >= 5);
+    well.store(true, Ordering::SeqCst);
+    for client in &mut clients {
+        assert_eq!(read_name(client), "a");
+    }
+    assert_eq!(rig.counters().closed, [0; CloseReason::ALL.len()], "nobody failed");
 }
 
 /// The first message of a client that asks for this name.
