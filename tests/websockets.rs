@@ -46,7 +46,7 @@ fn python(script: &str) -> Command {
 
 fn verdicts(at: SocketAddr) -> BTreeMap<String, String> {
     let output = python("cases.py").arg(format!("ws://{at}")).args(CASES).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     // How much a server had sent back before it hung up on a client's mistake is a race in itself: the suite lets a case
     // pass as "non-strict" then.
     let text = String::from_utf8_lossy(&output.stdout).replace("NON-STRICT", "OK");

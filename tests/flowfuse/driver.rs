@@ -392,7 +392,7 @@ async fn flows_stopped_on_the_platform_make_a_start_that_runs_nothing() {
     let platform = PlatformStandIn::start();
     let launched = Launched::start(&platform, "a", &flows(), "stopped");
     platform.store("a", "settings", json!({"runtimeFlowState": "stop"}));
-    let driver = launched.driver(|settings| settings.start_timeout = Duration::from_secs(4));
+    let driver = launched.driver(|settings| settings.start_timeout = Duration::from_secs(12));
     let error = driver.start().await.expect_err("the process starts, its flows do not");
     assert!(error.0.contains("its flows are stopped"), "{error}");
     let seen = driver.observe().await;
