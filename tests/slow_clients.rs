@@ -2,13 +2,13 @@
 //! served meanwhile, and memory stays bounded.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
 use hotspare_test_support::fault;
 use hotspare_test_support::process::Process;
-use hotspare_test_support::site::{SOON, Site};
+use hotspare_test_support::site::{ADMIN, SOON, Site};
 use hotspare_test_support::wait::wait_until;
 
 /// Slow connections at once.
@@ -61,4 +61,21 @@ fn others_are_served_beside_slow_clients_and_memory_is_bounded() {
         let none = metrics.contains("\nhotspare_connections{instance=\"line-1\"} 0\n");
         if none { Ok(()) } else { Err(metrics) }
     });
+}
+
+#[test]
+fn admin_waits_for_no_body_that_is_too_large_or_does_not_come() {
+    let site = Site::serving("", plenty);
+    for (length, status) in [(1_u64 << 40, 413), (100, 408)] {
+        let mut client = TcpStream::connect(site.proxy(9480)).unwrap();
+        client.set_read_timeout(Some(SOON)).unwrap();
+        write!(
+            client,
+            "POST /v1/instances/line-1/pause HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN}\r\ncontent-length: {length}\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "of {length} bytes none came, and: {answer}");
+    }
 }

@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use hotspare_launcher::whole_body;
 use hotspare_tls::stream::accept;
 use hotspare_tls::{Server, names};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
@@ -45,6 +46,7 @@ pub use auth::{Access, Bearer, Role};
 /// for so many (`reserved_descriptors`).
 const MAX_CONNECTIONS: usize = 256;
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_BODY_BYTES: usize = 64 << 10;
 
 /// What the admin listener needs.
@@ -203,10 +205,10 @@ async fn observations(admin: &Admin, instance: &str) -> Response<Body> {
 
 async fn order(admin: &Admin, instance: &str, verb: Verb, by: String, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
-        return problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", &[]);
+    let body = match whole_body(body, MAX_BODY_BYTES, BODY_DEADLINE).await {
+        Ok(body) => body,
+        Err((status, why)) => return problem(status, why, &[]),
     };
-    let body = body.to_bytes();
     let mut order = if body.is_empty() {
         Order::default()
     } else {
@@ -244,8 +246,10 @@ async fn drill(admin: &Admin, instance: &str, by: &str, request: Request<Incomin
         fault: String,
     }
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
-    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body = match whole_body(body, MAX_BODY_BYTES, BODY_DEADLINE).await {
+        Ok(body) => body,
+        Err((status, why)) => return problem(status, why, &[]),
+    };
     let ordered = serde_json::from_slice::<Ordered>(&body).ok();
     let fault = match ordered.as_ref().map(|o| o.fault.as_str()) {
         Some("crash") => DrillFault::Crash,

@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join;
-use http_body_util::{BodyExt, Full, Limited};
+use hotspare_launcher::whole_body;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, ORIGIN};
 use hyper::service::service_fn;
@@ -39,6 +40,7 @@ pub use pair::{MemberLauncher, ORDER_PATIENCE, Pair, PairLook, Word};
 /// Connections served at once: the platform has a handful.
 const MAX_CONNECTIONS: usize = 64;
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_BODY_BYTES: usize = 64 << 10;
 /// For a question to a member's launcher whose answer the platform waits one second for.
 const SOON: Duration = Duration::from_millis(600);
@@ -191,10 +193,11 @@ async fn ask(launcher: &MemberLauncher, path: &str, timeout: Duration) -> Option
 }
 
 async fn command(pair: &Arc<dyn Pair>, from: SocketAddr, request: Request<Incoming>) -> Reply {
-    let Ok(body) = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await else {
-        return json_reply(StatusCode::PAYLOAD_TOO_LARGE, &json!({"error": "the body is too long"}));
+    let body = match whole_body(request.into_body(), MAX_BODY_BYTES, BODY_DEADLINE).await {
+        Ok(body) => body,
+        Err((status, why)) => return json_reply(status, &json!({"error": why})),
     };
-    let order: Value = match serde_json::from_slice(&body.to_bytes()) {
+    let order: Value = match serde_json::from_slice(&body) {
         Ok(order) => order,
         Err(error) => return json_reply(StatusCode::BAD_REQUEST, &json!({"error": format!("not JSON: {error}")})),
     };

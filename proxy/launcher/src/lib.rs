@@ -12,6 +12,7 @@
 mod admin;
 mod args;
 mod attach;
+mod body;
 mod child;
 mod clock;
 mod context;
@@ -48,6 +49,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::channel;
 
 pub use args::LauncherArgs;
+pub use body::whole as whole_body;
 pub use output::may_be_logged;
 
 use admin::Admin;

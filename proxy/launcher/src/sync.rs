@@ -37,7 +37,8 @@ pub(crate) const MAX_BYTES: usize = 64 << 20;
 /// How often the active compares, besides after each deploy.
 const COMPARE_EVERY: Duration = Duration::from_secs(2);
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
-const SEND_WITHIN: Duration = Duration::from_secs(30);
+/// How long what is sent to the peer may take, and be waited for there.
+pub(crate) const SEND_WITHIN: Duration = Duration::from_secs(30);
 /// After a failed send, until the next one of the same revision.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// After a failed installation, until the next one of the same nodes.

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use hotspare_protocol::{PROMISE_PATH, Secret, same_secret};
 use hotspare_tls::Server;
 use hotspare_tls::stream::accept;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use hyper::service::service_fn;
@@ -28,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::body::whole;
 use crate::context;
 use crate::logs::Logs;
 use crate::nodes::{self, Installer};
@@ -38,6 +39,8 @@ use crate::sync;
 const MAX_CONNECTIONS: usize = 64;
 /// Time to send the request's head.
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+/// Time to send the request's body, where it is small.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_BODY_BYTES: usize = 64 << 10;
 
 /// An answer of this API.
@@ -116,16 +119,16 @@ async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> 
     if request.method() != Method::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST");
     }
-    let most = match path.as_str() {
-        sync::PATH => sync::MAX_BYTES,
-        nodes::PATH => nodes::MAX_BYTES,
-        context::PATH => context::MAX_BYTES,
-        _ => MAX_BODY_BYTES,
+    let (most, within) = match path.as_str() {
+        sync::PATH => (sync::MAX_BYTES, sync::SEND_WITHIN),
+        nodes::PATH => (nodes::MAX_BYTES, sync::SEND_WITHIN),
+        context::PATH => (context::MAX_BYTES, sync::SEND_WITHIN),
+        _ => (MAX_BODY_BYTES, BODY_DEADLINE),
     };
-    let Ok(body) = Limited::new(request.into_body(), most).collect().await else {
-        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long");
+    let body = match whole(request.into_body(), most, within).await {
+        Ok(body) => body,
+        Err((status, why)) => return refuse(status, why),
     };
-    let body = body.to_bytes();
     match path.as_str() {
         "/flowforge/command" => flowforge::command(admin, &body).await,
         "/hotspare/v1/start" => hotspare::start(admin, &body).await,
