@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -196,6 +196,19 @@ fn a_launcher_may_put_a_new_link_in_the_place_of_its_own_which_ends_with_the_fir
         Err(409) => Ok(()),
         other => Err(format!("{:?}", other.err())),
     });
+}
+
+#[test]
+fn whoever_is_refused_gives_its_place_to_another() {
+    let pair = proxy("");
+    for (listener, path) in [(links(&pair), LINK_PATH), (pair.admin(), "/metrics")] {
+        let mut stream = TcpStream::connect(listener).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer of-nobody\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("connection: close\r\n"), "{path}: {answer}");
+    }
 }
 
 #[test]

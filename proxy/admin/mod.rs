@@ -24,7 +24,7 @@ use hotspare_tls::{Server, names};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -123,7 +123,10 @@ async fn answer(admin: &Admin, from: SocketAddr, shown: &[String], request: Requ
         Ok(who) => who,
         Err(refused) => {
             audit::denied(from, &method, &path, needs, refused);
-            return text(refused.status(), refused.sentence());
+            // Its connection ends: whoever was refused gives its place to another.
+            let mut reply = text(refused.status(), refused.sentence());
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return reply;
         }
     };
     match (&method, segments.as_slice()) {

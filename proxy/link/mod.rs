@@ -20,10 +20,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hotspare_decide::message::{Down, Up};
+use hotspare_launcher::whole_body;
 use hotspare_protocol::{DATAGRAMS_HEADER, INSTEAD_OF_HEADER, LINK_PATH, MAX_MESSAGE_BYTES, RECEIPT_PATH, decode_up};
 use hotspare_tls::Server;
 use hotspare_tls::stream::accept;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -44,6 +45,7 @@ use session::Session;
 const MAX_UNPROVEN: usize = 256;
 /// Time to send the request's head. A launcher sends it at once.
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// Messages that may wait for one launcher; a link that is further behind is closed.
 const OUTBOX: usize = 64;
 
@@ -230,9 +232,11 @@ impl Drop for Place {
 
 type Reply = Response<Full<Bytes>>;
 
+/// Also the connection's end: whoever was refused gives its place to another.
 fn reply(status: StatusCode, text: &str) -> Reply {
     let mut response = Response::new(Full::new(Bytes::from(format!("{text}\n"))));
     *response.status_mut() = status;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -296,10 +300,10 @@ async fn open_link(shared: Arc<Shared>, from: SocketAddr, key: LinkKey, mut requ
 }
 
 async fn take_receipt(shared: Arc<Shared>, key: LinkKey, request: Request<Incoming>) -> Reply {
-    let Ok(body) = Limited::new(request.into_body(), MAX_MESSAGE_BYTES).collect().await else {
-        return reply(StatusCode::PAYLOAD_TOO_LARGE, "a receipt is one message");
+    let body = match whole_body(request.into_body(), MAX_MESSAGE_BYTES, BODY_DEADLINE).await {
+        Ok(body) => body,
+        Err((status, why)) => return reply(status, why),
     };
-    let body = body.to_bytes();
     match std::str::from_utf8(&body).ok().map(decode_up) {
         Some(Ok(message @ Up::Exited { .. })) => {
             shared.tell(LinkEvent::Receipt { key, message }).await;

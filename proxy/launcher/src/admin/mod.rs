@@ -18,7 +18,7 @@ use hotspare_tls::Server;
 use hotspare_tls::stream::accept;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -105,7 +105,10 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>, tls: Option<
 async fn answer(admin: &Admin, from: SocketAddr, request: Request<Incoming>) -> Reply {
     let path = request.uri().path().to_owned();
     if let Err(refusal) = admit(admin, from, &request, &path) {
-        return refusal.into();
+        // Its connection ends: whoever was refused gives its place to another.
+        let mut reply = Reply::from(refusal);
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return reply;
     }
     let query = request.uri().query().unwrap_or_default().to_owned();
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
@@ -205,7 +208,7 @@ fn refuse(status: StatusCode, why: &str) -> Reply {
 fn plain(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(text.into()));
     *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     reply
 }
 
