@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use hotspare_launcher::whole_body;
+use hotspare_launcher::{BODY_DEADLINE, whole_body};
 use hotspare_tls::stream::accept;
 use hotspare_tls::{Server, names};
 use http_body_util::combinators::BoxBody;
@@ -46,7 +46,6 @@ pub use auth::{Access, Bearer, Role};
 /// for so many (`reserved_descriptors`).
 const MAX_CONNECTIONS: usize = 256;
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
-const BODY_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_BODY_BYTES: usize = 64 << 10;
 
 /// What the admin listener needs.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hotspare_decide::message::{Down, Up};
-use hotspare_launcher::whole_body;
+use hotspare_launcher::{BODY_DEADLINE, whole_body};
 use hotspare_protocol::{DATAGRAMS_HEADER, INSTEAD_OF_HEADER, LINK_PATH, MAX_MESSAGE_BYTES, RECEIPT_PATH, decode_up};
 use hotspare_tls::Server;
 use hotspare_tls::stream::accept;
@@ -45,7 +45,6 @@ use session::Session;
 const MAX_UNPROVEN: usize = 256;
 /// Time to send the request's head. A launcher sends it at once.
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
-const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// Messages that may wait for one launcher; a link that is further behind is closed.
 const OUTBOX: usize = 64;
 

@@ -237,8 +237,7 @@ struct Families {
 
 impl Families {
     fn gauge(&mut self, name: &'static str, help: &str, labels: &[(&str, &str)], value: f64) {
-        let names: Vec<&str> = labels.iter().map(|(n, _)| *n).collect();
-        let values: Vec<&str> = labels.iter().map(|(_, v)| *v).collect();
+        let (names, values): (Vec<&str>, Vec<&str>) = labels.iter().copied().unzip();
         let family = self.gauges.entry(name).or_insert_with(|| {
             GaugeVec::new(Opts::new(name, help), &names).expect("name and labels are constants that check")
         });
@@ -246,8 +245,7 @@ impl Families {
     }
 
     fn counter(&mut self, name: &'static str, help: &str, labels: &[(&str, &str)], value: u64) {
-        let names: Vec<&str> = labels.iter().map(|(n, _)| *n).collect();
-        let values: Vec<&str> = labels.iter().map(|(_, v)| *v).collect();
+        let (names, values): (Vec<&str>, Vec<&str>) = labels.iter().copied().unzip();
         let family = self.counters.entry(name).or_insert_with(|| {
             IntCounterVec::new(Opts::new(name, help), &names).expect("name and labels are constants that check")
         });

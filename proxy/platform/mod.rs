@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join;
-use hotspare_launcher::whole_body;
+use hotspare_launcher::{BODY_DEADLINE, whole_body};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, ORIGIN};
@@ -40,7 +40,6 @@ pub use pair::{MemberLauncher, ORDER_PATIENCE, Pair, PairLook, Word};
 /// Connections served at once: the platform has a handful.
 const MAX_CONNECTIONS: usize = 64;
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
-const BODY_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_BODY_BYTES: usize = 64 << 10;
 /// For a question to a member's launcher whose answer the platform waits one second for.
 const SOON: Duration = Duration::from_millis(600);

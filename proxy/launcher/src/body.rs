@@ -9,6 +9,9 @@ use hyper::StatusCode;
 use hyper::body::Body;
 use tokio::time::timeout;
 
+/// Time to send a small body.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Reads a body to its end, of at most `most` bytes, and waits no longer than `within` for all of it.
 ///
 /// # Errors

@@ -49,7 +49,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::channel;
 
 pub use args::LauncherArgs;
-pub use body::whole as whole_body;
+pub use body::{BODY_DEADLINE, whole as whole_body};
 pub use output::may_be_logged;
 
 use admin::Admin;

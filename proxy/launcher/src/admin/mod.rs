@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::body::whole;
+use crate::body::{BODY_DEADLINE, whole};
 use crate::context;
 use crate::logs::Logs;
 use crate::nodes::{self, Installer};
@@ -39,8 +39,6 @@ use crate::sync;
 const MAX_CONNECTIONS: usize = 64;
 /// Time to send the request's head.
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
-/// Time to send the request's body, where it is small.
-const BODY_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_BODY_BYTES: usize = 64 << 10;
 
 /// An answer of this API.
