@@ -102,6 +102,11 @@ fn check_metrics(page: &str) {
     assert!(output.status.success() && said.is_empty(), "promtool check metrics: {said}\n{page}");
 }
 
+/// For a query in a path.
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
 /// A Prometheus with the configuration of deploy/monitoring: another target, and a quicker pace.
 struct Prometheus {
     address: SocketAddr,
@@ -133,8 +138,7 @@ impl Prometheus {
 
     /// What exemplars there are of a series.
     fn exemplars(&self, series: &str) -> Value {
-        let series: String = series.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let path = format!("/api/v1/query_exemplars?start=0&end=9999999999&query={series}");
+        let path = format!("/api/v1/query_exemplars?start=0&end=9999999999&query={}", encoded(series));
         http::get(self.address, &path)
             .send()
             .map_or_else(|error| json!(error.to_string()), |all| all.json()["data"].clone())
@@ -142,8 +146,7 @@ impl Prometheus {
 
     /// What a query gives now.
     fn ask(&self, query: &str) -> Result<Vec<Value>, Vec<Value>> {
-        let query: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let path = format!("/api/v1/query?query={query}");
+        let path = format!("/api/v1/query?query={}", encoded(query));
         let answer = http::get(self.address, &path).send().map_err(|error| vec![json!(error.to_string())])?;
         match answer.json()["data"]["result"].as_array() {
             Some(all) => Ok(all.clone()),
